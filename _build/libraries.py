@@ -1,0 +1,211 @@
+"""Where setup.py finds the C libraries, OpenMP, and what it can say about the compiler.
+
+By default the libraries are the static archives inside the PyPI wheels ``blosc`` (C-Blosc 1) and
+``blosc2`` (C-Blosc2, with zstd, LZ4 and zlib-ng inside), which are build requirements, so that pip
+alone builds everything. The two archives hold different versions of zstd and LZ4 under the same
+names: never link both into one module. With ``ZARRS_USE_SYSTEM_LIBS=1`` pkg-config is asked
+instead.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+MACOS = sys.platform == "darwin"
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library that was found: what to call it, and what it adds to the command lines."""
+
+    found: str
+    compile_args: list[str] = field(default_factory=list)
+    objects: list[str] = field(default_factory=list)
+    link_args: list[str] = field(default_factory=list)
+
+
+class System(NamedTuple):
+    """What pkg-config has to know of a library, and the packages that bring it."""
+
+    module: str
+    minimum: str
+    debian: str
+    conda: str
+
+
+SYSTEM = {
+    "blosc": System("blosc", "1.21", "libblosc-dev", "blosc"),
+    "blosc2": System("blosc2", "2.4", "libblosc2-dev", "c-blosc2"),
+    "zstd": System("libzstd", "1.5.0", "libzstd-dev", "zstd"),
+    "zlib": System("zlib", "1.2.11", "zlib1g-dev", "zlib"),
+    "lz4": System("liblz4", "1.9", "liblz4-dev", "lz4-c"),
+    "libdeflate": System("libdeflate", "1.10", "libdeflate-dev", "libdeflate"),
+}
+
+# Per library: the wheel, the archive in it that holds the library, and a header that lies beside
+# the ones we need. The headers of zstd, zlib-ng and LZ4 are not there: zarrs/_clib declares them.
+WHEELS = {
+    "blosc": ("blosc", "libblosc.a", "blosc.h"),
+    "blosc2": ("blosc2", "libblosc2.a", "blosc2.h"),
+    "zstd": ("blosc2", "libblosc2.a", "blosc2.h"),
+    "zlib": ("blosc2", "libblosc2.a", "blosc2.h"),
+    "lz4": ("blosc2", "libblosc2.a", "blosc2.h"),
+}
+
+
+def from_wheels() -> dict[str, Library]:
+    """Find the static archives in the wheels that pip installed to build with."""
+    return {name: _from_wheel(*where) for name, where in WHEELS.items()}
+
+
+def _from_wheel(distribution: str, archive: str, header: str) -> Library:
+    try:
+        wheel = importlib.metadata.distribution(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        raise SystemExit(
+            f"zarrs: {distribution!r} is not installed. Without build isolation, install what "
+            "[build-system] in pyproject.toml requires, or set ZARRS_USE_SYSTEM_LIBS=1."
+        ) from None
+    paths = {
+        file.name: os.path.realpath(str(file.locate()))
+        for file in wheel.files or ()
+        if file.name in (archive, header)
+    }
+    missing = [name for name in (archive, header) if not os.path.isfile(paths.get(name, ""))]
+    if missing:
+        raise SystemExit(
+            f"zarrs: the installed {distribution} {wheel.version} does not contain "
+            f"{' and '.join(missing)}; its wheels for Linux and macOS do. On another platform "
+            "set ZARRS_USE_SYSTEM_LIBS=1."
+        )
+    return Library(
+        found=f"wheel {distribution} {wheel.version}",
+        compile_args=["-I" + os.path.dirname(paths[header])],
+        objects=[paths[archive]],
+        link_args=["-lm"] if MACOS else ["-lm", "-ldl", "-lpthread"],
+    )
+
+
+def from_system() -> dict[str, Library]:
+    """Ask pkg-config for every library; one error names all that are missing or too old."""
+    if not shutil.which(_pkg_config()):
+        raise SystemExit(
+            "zarrs: ZARRS_USE_SYSTEM_LIBS=1 needs pkg-config (Debian: apt-get install pkg-config; "
+            "conda: pkg-config; or name it in PKG_CONFIG)."
+        )
+    libraries = {name: _from_pkg_config(system) for name, system in SYSTEM.items()}
+    wrong = [SYSTEM[name] for name, library in libraries.items() if library is None]
+    if wrong:
+        raise SystemExit(
+            "zarrs: ZARRS_USE_SYSTEM_LIBS=1, but these libraries are not usable:\n"
+            + "".join(f"  {_complaint(system)}\n" for system in wrong)
+            + f"Debian:      apt-get install {' '.join(system.debian for system in wrong)}\n"
+            + f"conda-forge: conda install {' '.join(system.conda for system in wrong)}\n"
+            + "Elsewhere, add the directories of their .pc files to PKG_CONFIG_PATH, or unset\n"
+            + "ZARRS_USE_SYSTEM_LIBS to use the libraries inside the wheels blosc and blosc2."
+        )
+    return {name: library for name, library in libraries.items() if library is not None}
+
+
+def _complaint(system: System) -> str:
+    version = _ask("--modversion", system.module)
+    have = "missing" if version is None else f"too old, this is {version}"
+    return f"{system.module} >= {system.minimum}: {have}"
+
+
+def _from_pkg_config(system: System) -> Library | None:
+    if _ask(f"--atleast-version={system.minimum}", system.module) is None:
+        return None
+    return Library(
+        found=_ask("--modversion", system.module) or "",
+        compile_args=shlex.split(_ask("--cflags", system.module) or ""),
+        link_args=shlex.split(_ask("--libs", system.module) or ""),
+    )
+
+
+def _pkg_config() -> str:
+    return os.environ.get("PKG_CONFIG") or "pkg-config"
+
+
+def _ask(*question: str) -> str | None:
+    """Return pkg-config's answer, or None if that is "no"."""
+    try:
+        answer = subprocess.run([_pkg_config(), *question], capture_output=True, text=True)
+    except OSError:
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def find_libdeflate(compiler: Any) -> Library | None:
+    """Find libdeflate, which is in no wheel, through pkg-config or just by trying."""
+    system = SYSTEM["libdeflate"]
+    guesses = [_from_pkg_config(system), Library("", link_args=["-ldeflate"])]
+    major, minor = system.minimum.split(".")
+    for guess in filter(None, guesses):
+        source = f"""
+            #include <libdeflate.h>
+            #if LIBDEFLATE_VERSION_MAJOR == {major} && LIBDEFLATE_VERSION_MINOR < {minor}
+            #error too old
+            #endif
+            int main(void) {{
+                libdeflate_free_decompressor(libdeflate_alloc_decompressor());
+                return 0;
+            }}
+        """
+        if _links(compiler, source, *guess.compile_args, *guess.link_args):
+            version = guess.found or _expand(
+                compiler, "#include <libdeflate.h>\nLIBDEFLATE_VERSION_STRING"
+            )
+            return Library(version, guess.compile_args, link_args=guess.link_args)
+    return None
+
+
+def find_openmp(compiler: Any) -> Library | None:
+    """Find the flags with which a program that uses OpenMP compiles and links."""
+    guesses = [Library("", ["-fopenmp"], link_args=["-fopenmp"])]
+    if MACOS:  # Apple's clang knows OpenMP, but neither the usual flag nor where libomp is
+        guesses.insert(0, Library("", ["-Xpreprocessor", "-fopenmp"], link_args=["-lomp"]))
+    source = """
+        #include <omp.h>
+        int main(void) {
+            int n = 0;
+            #pragma omp parallel reduction(+ : n)
+            n += omp_get_num_threads();
+            return n < 1;
+        }
+    """
+    for guess in guesses:
+        if _links(compiler, source, *guess.compile_args, *guess.link_args):
+            return guess
+    return None
+
+
+def compiler_version(compiler: Any) -> str:
+    """Return the compiler's name and version. It holds no path."""
+    macros = "#ifdef __clang__\nclang __clang_version__\n#else\ngcc __VERSION__\n#endif"
+    return _expand(compiler, macros)
+
+
+def _links(compiler: Any, source: str, *flags: str) -> bool:
+    with tempfile.TemporaryDirectory() as directory:
+        program = Path(directory, "probe.c")
+        program.write_text(source)
+        command = [*compiler.compiler, str(program), "-o", str(program.with_suffix("")), *flags]
+        command += shlex.split(os.environ.get("LDFLAGS", ""))
+        return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def _expand(compiler: Any, macros: str) -> str:
+    """Return what the preprocessor makes of the last line of `macros`."""
+    command = [*compiler.compiler, "-E", "-P", "-x", "c", "-"]
+    text = subprocess.run(command, input=macros, capture_output=True, text=True, check=True).stdout
+    return " ".join(text.strip().splitlines()[-1].replace('"', "").split())

@@ -1,0 +1,20 @@
+"""Decoding and encoding of whole chunks, or of a prefix; see ``_chunk.pyx``."""
+
+from libc.stdint cimport int64_t, uint8_t
+
+from zarrs._core cimport ChainSpec, Failure, Status, Workspace
+
+
+cdef Status check_size(int64_t expected, int64_t found, Failure* failure) noexcept nogil
+
+cdef Status decode_chunk(
+    int fd, Py_ssize_t size, const ChainSpec* chain, Workspace* space, int64_t nbytes,
+    uint8_t* dst, const uint8_t** decoded, Failure* failure) noexcept nogil
+
+cdef Status decode_prefix(
+    int fd, Py_ssize_t size, const ChainSpec* chain, Workspace* space, int64_t nbytes, int64_t need,
+    const uint8_t** decoded, Failure* failure) noexcept nogil
+
+cdef Status encode_chunk(
+    const ChainSpec* chain, Workspace* space, const uint8_t** data, size_t* n, int inner_threads,
+    Failure* failure) noexcept nogil

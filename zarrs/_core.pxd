@@ -1,0 +1,166 @@
+"""The C contract of the native code: statuses, the codec table, chains, tasks.
+
+Declarations only. Nothing here needs the module ``zarrs._core`` at run time, so that codec modules
+can use these types and ``_core`` can use the codec modules.
+"""
+
+from libc.stdint cimport int64_t, uint8_t
+
+
+cdef enum Status:
+    # The outcome of one task, and of one codec call. Everything above MISSING is an error.
+    OK = 0
+    MISSING = 1  # there is no such chunk: the fill value takes its place
+    IO_ERROR = 2  # code: errno
+    CORRUPT = 3  # the codec refused its input; code: the library's own
+    WRONG_SIZE = 4  # expected and found are byte counts
+    BAD_CHECKSUM = 5  # expected is the stored, found the computed value
+    NO_MEMORY = 6
+    UNSUPPORTED = 7  # valid, but outside of what this codec reads or writes
+    ENCODE_FAILED = 8  # code: the library's own
+
+
+cdef struct Failure:
+    # Why a task failed. `stage` counts bytes-to-bytes codecs; -1 means the file itself.
+    Status status
+    int stage
+    int64_t code
+    int64_t expected
+    int64_t found
+
+
+# A codec's parameters, in an order which the codec's own module documents.
+cdef struct Params:
+    int64_t v[6]
+
+
+# Decodes all of `src` into `dst`, never past `capacity`, and sets `written`.
+# `context` belongs to the calling thread; the codec makes it on first use.
+ctypedef Status (*DecodeFn)(
+    const Params* params, void** context, const uint8_t* src, size_t n,
+    uint8_t* dst, size_t capacity, size_t* written, Failure* failure) noexcept nogil
+
+# Encodes all of `src` into `dst`, whose capacity is at least `bound(params, n)`.
+ctypedef Status (*EncodeFn)(
+    const Params* params, void** context, const uint8_t* src, size_t n,
+    uint8_t* dst, size_t capacity, size_t* written, Failure* failure) noexcept nogil
+
+ctypedef size_t (*BoundFn)(const Params* params, size_t n) noexcept nogil
+
+# Decoding of a prefix: `begin` once, then `feed` with successive pieces of the input until
+# `position`, the number of bytes decoded into `dst`, reaches `need` or the input is used up.
+# `dst` and `capacity`, the size of the whole, stay the same from call to call.
+ctypedef Status (*BeginFn)(
+    const Params* params, void** context, Failure* failure) noexcept nogil
+ctypedef Status (*FeedFn)(
+    const Params* params, void** context, const uint8_t* src, size_t n,
+    uint8_t* dst, size_t capacity, size_t need, size_t* position,
+    Failure* failure) noexcept nogil
+
+ctypedef void (*ReleaseFn)(void* context) noexcept nogil
+
+
+cdef enum CodecKind:
+    COMPRESSOR = 0
+    CHECKSUM = 1  # the input followed by a checksum: nothing moves when it is decoded
+
+
+cdef struct Codec:
+    const char* name
+    CodecKind kind
+    int trailer  # bytes a CHECKSUM appends
+    DecodeFn decode
+    EncodeFn encode
+    BoundFn bound
+    BeginFn begin  # NULL: no prefix decoding
+    FeedFn feed
+    ReleaseFn release_decoder
+    ReleaseFn release_encoder
+
+
+cdef enum:
+    MAX_STAGES = 16
+    MAX_CODECS = 16
+    MAX_SEGMENTS = 64
+    MAX_NDIM = 64
+
+
+cdef struct Stage:
+    const Codec* codec
+    int slot  # which pair of a workspace's contexts is this codec's
+    Params params
+
+
+# Part of an item whose bytes are reversed on the way between chunk and array.
+cdef struct SwapSegment:
+    Py_ssize_t offset
+    Py_ssize_t unit
+    Py_ssize_t count
+
+
+cdef struct Item:
+    # How one item is copied: its size, and what is swapped in it.
+    Py_ssize_t size
+    int swap_unit  # 2, 4 or 8: the whole item is one such number; 0: nothing, or `segments`
+    int n_segments
+    SwapSegment segments[MAX_SEGMENTS]
+
+
+cdef struct ChainSpec:
+    Stage stages[MAX_STAGES]  # in the order of encoding
+    int n_stages
+    Py_ssize_t tail  # bytes after the data that are neither checked nor used
+    bint is_blosc  # one stage, whose blocks can be decoded on their own
+    bint has_prefix  # decoding can stop early
+
+
+cdef struct LayoutSpec:
+    Item item
+    const char* fill  # one item: for reads as it lies in the array, for writes as in the chunk
+    int fill_kind  # a FillKind of _copy.pxd
+    bint fill_swapped  # the numbers of a chunk are in foreign byte order
+
+
+# A box of items on two sides, axis by axis; byte strides and offsets. For reads `src` is the
+# decoded chunk, with its axes in stored order so that src_stride falls from axis to axis.
+cdef struct Box:
+    int ndim
+    Py_ssize_t count[MAX_NDIM]
+    Py_ssize_t src_stride[MAX_NDIM]
+    Py_ssize_t dst_stride[MAX_NDIM]
+
+
+cdef struct Buffer:
+    uint8_t* data
+    size_t capacity
+
+
+# Scratch and codec contexts of one thread; `_workspace.pyx` looks after them.
+cdef struct Workspace:
+    Buffer file  # encoded bytes as they are stored
+    Buffer chunk  # decoded bytes
+    Buffer stages[2]  # what is between two codecs
+    void* decoders[MAX_CODECS]
+    void* encoders[MAX_CODECS]
+
+
+# One chunk of a call.
+cdef struct Task:
+    const char* path
+    int64_t nbytes  # of the decoded chunk
+    Py_ssize_t chunk_offset  # of the box's first item, in bytes of the decoded chunk
+    Py_ssize_t array_offset  # and in the array
+    const Py_ssize_t* box  # counts, strides in the chunk, strides in the array: ndim each
+    bint complete  # nothing of what is stored survives a write
+    bint covers  # the box is all of the decoded chunk
+    Failure failure
+
+
+# All chunks of a call.
+cdef struct Tasks:
+    int ndim
+    char* data  # of the array
+    Task* items
+    const ChainSpec* chain
+    const LayoutSpec* layout
+    Py_ssize_t first_failed  # index of the first task known to have failed; -1: cancelled

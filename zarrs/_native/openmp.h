@@ -1,0 +1,28 @@
+/* The one door to OpenMP; a build without it runs everything on the calling thread. */
+#ifndef ZARRS_OPENMP_H
+#define ZARRS_OPENMP_H
+
+#ifdef _OPENMP
+#include <omp.h>
+#define ZARRS_HAVE_OPENMP 1
+#define ZARRS_OPENMP_DATE _OPENMP
+
+/* Ends the calling thread's team. Kept, its idle threads would spin for milliseconds, which takes
+ * the core from Python; they would also hang a forked child that opens a region in this thread. */
+static inline void zarrs_release_team(void)
+{
+#if _OPENMP >= 201811 || (defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 9)
+    omp_pause_resource_all(omp_pause_hard);
+#endif
+}
+
+/* Makes the runtime read its environment now. */
+static inline int zarrs_start_openmp(void) { return omp_get_max_threads(); }
+#else
+#define ZARRS_HAVE_OPENMP 0
+#define ZARRS_OPENMP_DATE 0
+static inline void zarrs_release_team(void) {}
+static inline int zarrs_start_openmp(void) { return 1; }
+#endif
+
+#endif

@@ -1,0 +1,282 @@
+"""Reading of parts of chunks whose format can be entered anywhere: raw bytes and Blosc blocks.
+
+Of a raw chunk only the bytes that are needed are read, of a Blosc chunk only the blocks. Both can
+be cut into pieces that different threads take.
+"""
+
+from libc.stdint cimport int64_t, uint8_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+from zarrs._chunk cimport check_size
+from zarrs._copy cimport (
+    copy_box,
+    copy_window,
+    is_one_run,
+    source_extent,
+    swap_run,
+    touches_window,
+)
+from zarrs._core cimport (
+    NO_MEMORY,
+    OK,
+    Box,
+    Failure,
+    Item,
+    Stage,
+    Status,
+    Task,
+    Tasks,
+    Workspace,
+)
+from zarrs._files cimport close_file, read_at
+from zarrs._workspace cimport reserve
+from zarrs.codecs._blosc2 cimport (
+    HEADER_SIZE,
+    BlockIndex,
+    Extent,
+    decode as decode_blosc,
+    make_part_header,
+    read_extents,
+    read_header,
+)
+
+cdef enum:
+    HEAD = 4096  # what is read of a Blosc buffer to learn where its blocks are
+    MIN_DIRECT = 16 * 1024  # a shorter run is read together with its neighbours, then copied
+    SPARSE_STRIDE = 16 * 1024  # gaps from which on a read of its own is cheaper than their bytes
+
+
+cdef Status read_raw(
+    int fd, const Box* box, const Item* item, Py_ssize_t offset, char* dst, Workspace* space,
+    Failure* failure,
+) noexcept nogil:
+    """Read the box that starts at byte ``offset`` of an open file."""
+    cdef Box part = box[0]
+    cdef Py_ssize_t extent = source_extent(box, item, 0)
+    cdef Py_ssize_t stride, inner, group, i, n
+    cdef uint8_t* scratch
+    cdef Status status
+    cdef int k
+    cdef bint sparse
+    while part.ndim and part.count[0] == 1:
+        part.ndim -= 1
+        for k in range(part.ndim):
+            part.count[k] = part.count[k + 1]
+            part.src_stride[k] = part.src_stride[k + 1]
+            part.dst_stride[k] = part.dst_stride[k + 1]
+    stride = part.src_stride[0] if part.ndim else 0
+    inner = source_extent(&part, item, 1) if part.ndim else extent
+    sparse = stride >= SPARSE_STRIDE and 4 * inner < stride
+    if extent >= MIN_DIRECT and is_one_run(&part, item):
+        status = read_at(fd, <uint8_t*> dst, extent, offset, failure)
+        if status == OK:
+            swap_run(item, dst, extent // item.size)
+        return status
+    if part.ndim == 0 or (extent <= PIECE and not sparse):
+        scratch = reserve(&space.chunk, extent)
+        if scratch == NULL:
+            return NO_MEMORY
+        status = read_at(fd, scratch, extent, offset, failure)
+        if status == OK:
+            copy_box(&part, item, <const char*> scratch, dst)
+        return status
+    # Too much for one go: groups of rows, or what one row needs of itself.
+    group = 1 if sparse else max(1, PIECE // stride)
+    n = part.count[0]
+    i = 0
+    while i < n:
+        part.count[0] = min(group, n - i)
+        status = read_raw(fd, &part, item, offset + i * stride, dst + i * part.dst_stride[0],
+                          space, failure)
+        if status != OK:
+            return status
+        i += group
+    return OK
+
+
+cdef void close_source(Source* source) noexcept nogil:
+    """Close an open chunk and forget about its blocks."""
+    close_file(source.fd)
+    free(source.head)
+    free(source.extents)
+    source.head = NULL
+    source.extents = NULL
+
+
+cdef Status open_blosc(
+    Source* source, Py_ssize_t size, int64_t nbytes, Failure* failure,
+) noexcept nogil:
+    """Learn where the blocks of an open file are."""
+    cdef Py_ssize_t n = min(size, <Py_ssize_t> HEAD)
+    cdef Py_ssize_t table
+    cdef uint8_t* longer
+    cdef Status status
+    failure.stage = -1
+    source.head = <uint8_t*> malloc(max(n, <Py_ssize_t> 1))
+    if source.head == NULL:
+        return NO_MEMORY
+    status = read_at(source.fd, source.head, n, 0, failure)
+    source.head_size = n
+    if status == OK:
+        failure.stage = 0
+        status = read_header(source.head, size, nbytes, &source.index, failure)
+    if status == OK:
+        status = check_size(nbytes, source.index.nbytes, failure)
+    if status != OK or source.index.stored:
+        return status
+    table = HEADER_SIZE + 4 * source.index.n_blocks
+    if table > n:
+        longer = <uint8_t*> malloc(table)
+        if longer == NULL:
+            return NO_MEMORY
+        free(source.head)
+        source.head = longer
+        source.head_size = table
+        failure.stage = -1
+        status = read_at(source.fd, longer, table, 0, failure)
+        if status != OK:
+            return status
+    failure.stage = 0
+    source.extents = <Extent*> malloc(source.index.n_blocks * sizeof(Extent))
+    if source.extents == NULL:
+        return NO_MEMORY
+    return read_extents(source.head, &source.index, source.extents, failure)
+
+
+cdef Py_ssize_t _blocks_a_piece(const BlockIndex* index, const Item* item) noexcept nogil:
+    # So many blocks that no item crosses the end of a piece; all of them, if need be.
+    cdef Py_ssize_t group = max(1, PIECE // index.blocksize)
+    cdef Py_ssize_t k
+    for k in range(1, 65):
+        if (k * group * index.blocksize) % item.size == 0:
+            return min(k * group, index.n_blocks)
+    return index.n_blocks
+
+
+cdef void blosc_window(
+    const Source* source, Py_ssize_t number, Py_ssize_t* first, Py_ssize_t* stop,
+) noexcept nogil:
+    """The blocks of a piece; a short last block never stands alone."""
+    first[0] = number * source.group
+    stop[0] = first[0] + source.group
+    if number == source.n_pieces - 1:
+        stop[0] = source.index.n_blocks
+
+
+cdef Py_ssize_t cut_blosc(Source* source, const Item* item) noexcept nogil:
+    """Cut an open Blosc chunk into groups of blocks; return how many pieces."""
+    source.group = _blocks_a_piece(&source.index, item)
+    # Full blocks only count: what is left of the chunk belongs to the last piece.
+    return max(1, (source.index.nbytes // source.index.blocksize) // source.group)
+
+
+cdef Status run_blosc_piece(
+    const Source* source, Py_ssize_t number, const Tasks* tasks, const Task* task, const Box* box,
+    Workspace* space, Failure* failure,
+) noexcept nogil:
+    """Read one piece of an open Blosc chunk and copy what is needed of it."""
+    cdef const Stage* stage = &tasks.chain.stages[0]
+    cdef const BlockIndex* index = &source.index
+    cdef const Item* item = &tasks.layout.item
+    cdef char* dst = tasks.data + task.array_offset
+    cdef Py_ssize_t first = 0
+    cdef Py_ssize_t stop = 0
+    cdef Py_ssize_t low, high, b, run_start, run_stop, position
+    cdef uint8_t* part
+    cdef uint8_t* target
+    cdef size_t written
+    cdef bint direct
+    cdef Status status = OK
+    blosc_window(source, number, &first, &stop)
+    low = first * index.blocksize
+    high = min(stop * index.blocksize, index.nbytes)
+    direct = (
+        task.chunk_offset <= low
+        and high <= task.chunk_offset + source_extent(box, item, 0)
+        and is_one_run(box, item)
+    )
+    if direct:
+        target = <uint8_t*> dst + (low - task.chunk_offset)
+    else:
+        target = reserve(&space.chunk, high - low)
+        if target == NULL:
+            return NO_MEMORY
+    failure.stage = -1
+    if index.stored:
+        status = read_at(source.fd, target, high - low, HEADER_SIZE + low, failure)
+    else:
+        position = HEADER_SIZE + 4 * (stop - first)
+        for b in range(first, stop):
+            position += source.extents[b].stop - source.extents[b].start
+        part = reserve(&space.file, position)
+        if part == NULL:
+            return NO_MEMORY
+        make_part_header(source.head, index, source.extents, first, stop, part)
+        position = HEADER_SIZE + 4 * (stop - first)
+        b = first
+        while b < stop and status == OK:
+            # Blocks that follow each other in the file are read together.
+            run_start = source.extents[b].start
+            run_stop = source.extents[b].stop
+            b += 1
+            while b < stop and source.extents[b].start == run_stop:
+                run_stop = source.extents[b].stop
+                b += 1
+            if run_stop <= source.head_size:
+                memcpy(part + position, source.head + run_start, run_stop - run_start)
+            else:
+                status = read_at(source.fd, part + position, run_stop - run_start, run_start,
+                                 failure)
+            position += run_stop - run_start
+        if status == OK:
+            failure.stage = 0
+            status = decode_blosc(&stage.params, &space.decoders[stage.slot], part, position,
+                                  target, high - low, &written, failure)
+    if status != OK:
+        return status
+    if direct:
+        swap_run(item, <char*> target, (high - low) // item.size)
+    else:
+        copy_window(box, item, task.chunk_offset, <const char*> target, low, high, dst)
+    return OK
+
+
+cdef Py_ssize_t cut_raw(Source* source, const Box* box) noexcept nogil:
+    """Cut a raw chunk along its first axis with more than one row; return how many pieces."""
+    source.axis = 0
+    while source.axis < box.ndim and box.count[source.axis] == 1:
+        source.axis += 1
+    if source.axis == box.ndim:
+        return 1
+    source.group = max(1, PIECE // box.src_stride[source.axis])
+    return (box.count[source.axis] + source.group - 1) // source.group
+
+
+cdef Status run_raw_piece(
+    const Source* source, Py_ssize_t number, const Tasks* tasks, const Task* task, const Box* box,
+    Workspace* space, Failure* failure,
+) noexcept nogil:
+    """Read one piece of an open raw chunk."""
+    cdef Box part = box[0]
+    cdef int k = source.axis
+    cdef Py_ssize_t first = number * source.group
+    cdef char* dst = tasks.data + task.array_offset
+    failure.stage = -1
+    if k < box.ndim:
+        part.count[k] = min(source.group, box.count[k] - first)
+        dst += first * box.dst_stride[k]
+        first *= box.src_stride[k]
+    return read_raw(source.fd, &part, &tasks.layout.item, task.chunk_offset + first, dst, space,
+                    failure)
+
+
+cdef bint wants_blosc_piece(
+    const Source* source, Py_ssize_t number, const Task* task, const Box* box, const Item* item,
+) noexcept nogil:
+    """Whether anything of a piece is needed."""
+    cdef Py_ssize_t first = 0
+    cdef Py_ssize_t stop = 0
+    blosc_window(source, number, &first, &stop)
+    return touches_window(box, item, task.chunk_offset, first * source.index.blocksize,
+                          min(stop * source.index.blocksize, source.index.nbytes))

@@ -1,0 +1,28 @@
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+
+class Plan:
+    n_tasks: int
+    ndim: int
+    array: np.ndarray[Any, Any]
+    keys: list[str]
+    touched_bytes: int
+    prefix_bytes: int
+    chunk_bytes: int
+    def cancel(self) -> None: ...
+    def failure(self) -> tuple[int, int, int, int, int, int] | None: ...
+    def results(self, present: T, missing: T) -> tuple[T, ...]: ...
+
+def make_plan(
+    batch: list[Any],
+    array: np.ndarray[Any, Any],
+    order: tuple[int, ...],
+    itemsize: int,
+    locate: Callable[[Any], bytes | str],
+    describe: Callable[[Any], tuple[tuple[int, ...], int] | str],
+    broadcast: bool,
+) -> Plan | str: ...

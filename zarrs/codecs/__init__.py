@@ -1,0 +1,1 @@
+"""One extension module per C library, each behind the codec table of ``_core.pxd``."""

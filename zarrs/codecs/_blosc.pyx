@@ -1,0 +1,78 @@
+"""Blosc buffers (C-Blosc 1.21 writes them, ``_blosc2`` decodes them).
+
+Params: compressor (index in COMPRESSORS), clevel, shuffle (0 none, 1 byte, 2 bit), typesize,
+blocksize (0: automatic), threads inside one call.
+"""
+
+from cpython.pycapsule cimport PyCapsule_New
+from libc.stdint cimport uint8_t
+
+from zarrs._clib.blosc cimport (
+    BLOSC_MAX_BUFFERSIZE,
+    BLOSC_MAX_OVERHEAD,
+    blosc_compress_ctx,
+    blosc_get_version_string,
+)
+from zarrs._core cimport (
+    COMPRESSOR,
+    ENCODE_FAILED,
+    OK,
+    UNSUPPORTED,
+    Codec,
+    Failure,
+    Params,
+    Status,
+)
+from zarrs.codecs._blosc2 cimport decode, release_decoder
+
+#: Compressors in the order that Params uses. The snappy of old files is in neither library.
+COMPRESSORS = ("blosclz", "lz4", "lz4hc", "zlib", "zstd")
+
+cdef const char* _names[5]
+_names[:] = [b"blosclz", b"lz4", b"lz4hc", b"zlib", b"zstd"]
+
+
+cdef Status encode(
+    const Params* params, void** context, const uint8_t* src, size_t n,
+    uint8_t* dst, size_t capacity, size_t* written, Failure* failure,
+) noexcept nogil:
+    cdef int result
+    if n > <size_t> BLOSC_MAX_BUFFERSIZE:
+        failure.expected = BLOSC_MAX_BUFFERSIZE
+        failure.found = n
+        return UNSUPPORTED
+    result = blosc_compress_ctx(
+        <int> params.v[1], <int> params.v[2], <size_t> params.v[3], n, src, dst, capacity,
+        _names[params.v[0]], <size_t> params.v[4], <int> params.v[5])
+    if result <= 0:
+        failure.code = result
+        return ENCODE_FAILED
+    written[0] = result
+    return OK
+
+
+cdef size_t bound(const Params* params, size_t n) noexcept nogil:
+    return n + BLOSC_MAX_OVERHEAD
+
+
+cdef Codec _codec
+_codec.name = b"blosc"
+_codec.kind = COMPRESSOR
+_codec.trailer = 0
+_codec.decode = decode
+_codec.encode = encode
+_codec.bound = bound
+_codec.begin = NULL
+_codec.feed = NULL
+_codec.release_decoder = release_decoder
+_codec.release_encoder = NULL
+
+
+def capsule() -> object:
+    """The codec's table entry, for ``_core.register_codec``."""
+    return PyCapsule_New(&_codec, b"zarrs.codec", NULL)
+
+
+def library_version() -> str:
+    """The version of C-Blosc in use."""
+    return blosc_get_version_string().decode()

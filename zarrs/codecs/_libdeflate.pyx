@@ -1,0 +1,190 @@
+"""Deflate in a gzip (RFC 1952) or zlib (RFC 1950) wrapper, in one shot, with libdeflate.
+
+It replaces the one-shot calls of ``_zlib`` where it is installed; libdeflate has no streams, so
+the decoding of prefixes stays there. Params: as for ``_zlib``.
+"""
+
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
+from libc.stdint cimport uint8_t
+from libc.stdlib cimport calloc, free
+
+from zarrs._core cimport (
+    CORRUPT,
+    ENCODE_FAILED,
+    NO_MEMORY,
+    OK,
+    WRONG_SIZE,
+    Codec,
+    Failure,
+    Params,
+    Status,
+)
+
+
+cdef extern from "libdeflate.h" nogil:
+    const char* LIBDEFLATE_VERSION_STRING
+    ctypedef struct libdeflate_compressor:
+        pass
+    ctypedef struct libdeflate_decompressor:
+        pass
+    ctypedef enum libdeflate_result:
+        LIBDEFLATE_SUCCESS
+        LIBDEFLATE_BAD_DATA
+        LIBDEFLATE_SHORT_OUTPUT
+        LIBDEFLATE_INSUFFICIENT_SPACE
+    libdeflate_compressor* libdeflate_alloc_compressor(int level)
+    void libdeflate_free_compressor(libdeflate_compressor*)
+    size_t libdeflate_gzip_compress(
+        libdeflate_compressor*, const void*, size_t, void*, size_t)
+    size_t libdeflate_zlib_compress(
+        libdeflate_compressor*, const void*, size_t, void*, size_t)
+    libdeflate_decompressor* libdeflate_alloc_decompressor()
+    void libdeflate_free_decompressor(libdeflate_decompressor*)
+    libdeflate_result libdeflate_gzip_decompress_ex(
+        libdeflate_decompressor*, const void*, size_t, void*, size_t, size_t*, size_t*)
+    libdeflate_result libdeflate_zlib_decompress_ex(
+        libdeflate_decompressor*, const void*, size_t, void*, size_t, size_t*, size_t*)
+
+cdef enum:
+    GZIP = 0
+    DEFAULT_LEVEL = 6
+
+# A decoder context is shared with the streams of `_zlib`, which own the one given to `begin`:
+# both live in this pair.
+cdef struct Decoder:
+    void* stream
+    libdeflate_decompressor* whole
+
+cdef struct Encoder:
+    libdeflate_compressor* compressor
+    int level
+
+cdef const Codec* _streams = NULL
+
+
+cdef Decoder* _decoder(void** context) noexcept nogil:
+    if context[0] == NULL:
+        context[0] = calloc(1, sizeof(Decoder))
+    return <Decoder*> context[0]
+
+
+cdef Status begin(const Params* params, void** context, Failure* failure) noexcept nogil:
+    cdef Decoder* decoder = _decoder(context)
+    if decoder == NULL:
+        return NO_MEMORY
+    return _streams.begin(params, &decoder.stream, failure)
+
+
+cdef Status feed(
+    const Params* params, void** context, const uint8_t* src, size_t n,
+    uint8_t* dst, size_t capacity, size_t need, size_t* position, Failure* failure,
+) noexcept nogil:
+    return _streams.feed(params, &(<Decoder*> context[0]).stream, src, n, dst, capacity, need,
+                         position, failure)
+
+
+cdef Status decode(
+    const Params* params, void** context, const uint8_t* src, size_t n,
+    uint8_t* dst, size_t capacity, size_t* written, Failure* failure,
+) noexcept nogil:
+    cdef Decoder* decoder = _decoder(context)
+    cdef libdeflate_result result
+    cdef size_t used, got
+    cdef size_t done = 0
+    cdef const uint8_t* end = src + n
+    if decoder == NULL:
+        return NO_MEMORY
+    if decoder.whole == NULL:
+        decoder.whole = libdeflate_alloc_decompressor()
+        if decoder.whole == NULL:
+            return NO_MEMORY
+    while True:
+        if params.v[1] == GZIP:
+            result = libdeflate_gzip_decompress_ex(
+                decoder.whole, src, end - src, dst + done, capacity - done, &used, &got)
+        else:
+            result = libdeflate_zlib_decompress_ex(
+                decoder.whole, src, end - src, dst + done, capacity - done, &used, &got)
+        if result == LIBDEFLATE_INSUFFICIENT_SPACE:
+            failure.expected = capacity
+            failure.found = -1
+            return WRONG_SIZE
+        if result != LIBDEFLATE_SUCCESS:
+            failure.code = <int> result
+            return CORRUPT
+        src += used
+        done += got
+        if params.v[1] != GZIP:
+            break
+        while src < end and src[0] == 0:  # padding after a member
+            src += 1
+        if src == end:
+            break
+    written[0] = done
+    return OK
+
+
+cdef Status encode(
+    const Params* params, void** context, const uint8_t* src, size_t n,
+    uint8_t* dst, size_t capacity, size_t* written, Failure* failure,
+) noexcept nogil:
+    cdef Encoder* encoder = <Encoder*> context[0]
+    cdef int level = <int> params.v[0] if params.v[0] >= 0 else DEFAULT_LEVEL
+    if encoder == NULL:
+        encoder = <Encoder*> calloc(1, sizeof(Encoder))
+        if encoder == NULL:
+            return NO_MEMORY
+        context[0] = encoder
+    if encoder.compressor != NULL and encoder.level != level:
+        libdeflate_free_compressor(encoder.compressor)
+        encoder.compressor = NULL
+    if encoder.compressor == NULL:
+        encoder.compressor = libdeflate_alloc_compressor(level)
+        if encoder.compressor == NULL:
+            return NO_MEMORY
+        encoder.level = level
+    if params.v[1] == GZIP:
+        written[0] = libdeflate_gzip_compress(encoder.compressor, src, n, dst, capacity)
+    else:
+        written[0] = libdeflate_zlib_compress(encoder.compressor, src, n, dst, capacity)
+    return OK if written[0] else ENCODE_FAILED
+
+
+cdef void release_decoder(void* context) noexcept nogil:
+    cdef Decoder* decoder = <Decoder*> context
+    if decoder.stream != NULL:
+        _streams.release_decoder(decoder.stream)
+    if decoder.whole != NULL:
+        libdeflate_free_decompressor(decoder.whole)
+    free(decoder)
+
+
+cdef void release_encoder(void* context) noexcept nogil:
+    if (<Encoder*> context).compressor != NULL:
+        libdeflate_free_compressor((<Encoder*> context).compressor)
+    free(context)
+
+
+cdef Codec _codec
+
+
+def capsule(streams: object) -> object:
+    """The codec's table entry, for ``_core.register_codec``; ``streams`` is that of ``_zlib``."""
+    global _streams
+    _streams = <const Codec*> PyCapsule_GetPointer(streams, b"zarrs.codec")
+    _codec.name = _streams.name
+    _codec.kind = _streams.kind
+    _codec.trailer = 0
+    _codec.decode = decode
+    _codec.encode = encode
+    _codec.bound = _streams.bound
+    _codec.begin = begin
+    _codec.feed = feed
+    _codec.release_decoder = release_decoder
+    _codec.release_encoder = release_encoder
+    return PyCapsule_New(&_codec, b"zarrs.codec", NULL)
+
+
+def library_version() -> str:
+    """The version of libdeflate in use."""
+    return LIBDEFLATE_VERSION_STRING.decode()

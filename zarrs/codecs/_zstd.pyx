@@ -1,0 +1,180 @@
+"""Zstandard frames (RFC 8878).
+
+Params: level (0: the library's default), checksum flag.
+"""
+
+from cpython.pycapsule cimport PyCapsule_New
+from libc.stdint cimport uint8_t
+
+from zarrs._clib.zstd cimport (
+    ZSTD_c_checksumFlag,
+    ZSTD_c_compressionLevel,
+    ZSTD_CCtx,
+    ZSTD_CCtx_setParameter,
+    ZSTD_compress2,
+    ZSTD_compressBound,
+    ZSTD_createCCtx,
+    ZSTD_createDCtx,
+    ZSTD_d_stableOutBuffer,
+    ZSTD_d_windowLogMax,
+    ZSTD_DCtx,
+    ZSTD_DCtx_reset,
+    ZSTD_DCtx_setParameter,
+    ZSTD_decompressDCtx,
+    ZSTD_decompressStream,
+    ZSTD_error_dstSize_tooSmall,
+    ZSTD_error_memory_allocation,
+    ZSTD_freeCCtx,
+    ZSTD_freeDCtx,
+    ZSTD_getErrorCode,
+    ZSTD_getErrorName,
+    ZSTD_inBuffer,
+    ZSTD_isError,
+    ZSTD_outBuffer,
+    ZSTD_reset_session_only,
+    ZSTD_versionString,
+)
+from zarrs._core cimport (
+    COMPRESSOR,
+    CORRUPT,
+    ENCODE_FAILED,
+    NO_MEMORY,
+    OK,
+    WRONG_SIZE,
+    Codec,
+    Failure,
+    Params,
+    Status,
+)
+
+
+cdef enum:
+    FEED_STEP = 8 * 1024
+    WINDOW_LOG_MAX = 30
+
+
+cdef Status _decode_error(size_t result, size_t capacity, Failure* failure) noexcept nogil:
+    cdef int code = ZSTD_getErrorCode(result)
+    failure.code = code
+    if code == ZSTD_error_memory_allocation:
+        return NO_MEMORY
+    if code == ZSTD_error_dstSize_tooSmall:
+        failure.expected = capacity
+        failure.found = -1  # more than that
+        return WRONG_SIZE
+    return CORRUPT
+
+
+cdef Status decode(
+    const Params* params, void** context, const uint8_t* src, size_t n,
+    uint8_t* dst, size_t capacity, size_t* written, Failure* failure,
+) noexcept nogil:
+    cdef size_t result
+    if begin(params, context, failure) != OK:
+        return NO_MEMORY
+    if n == 0:  # libzstd takes no bytes for no frames
+        return CORRUPT
+    result = ZSTD_decompressDCtx(<ZSTD_DCtx*> context[0], dst, capacity, src, n)
+    if ZSTD_isError(result):
+        return _decode_error(result, capacity, failure)
+    written[0] = result
+    return OK
+
+
+cdef Status begin(const Params* params, void** context, Failure* failure) noexcept nogil:
+    if context[0] == NULL:
+        context[0] = ZSTD_createDCtx()
+        if context[0] == NULL:
+            return NO_MEMORY
+        # Streams decode straight into the chunk: no window is buffered, so its size is no danger.
+        ZSTD_DCtx_setParameter(<ZSTD_DCtx*> context[0], ZSTD_d_stableOutBuffer, 1)
+        ZSTD_DCtx_setParameter(<ZSTD_DCtx*> context[0], ZSTD_d_windowLogMax, WINDOW_LOG_MAX)
+    ZSTD_DCtx_reset(<ZSTD_DCtx*> context[0], ZSTD_reset_session_only)
+    return OK
+
+
+cdef Status feed(
+    const Params* params, void** context, const uint8_t* src, size_t n,
+    uint8_t* dst, size_t capacity, size_t need, size_t* position, Failure* failure,
+) noexcept nogil:
+    cdef ZSTD_inBuffer source
+    cdef ZSTD_outBuffer out
+    cdef size_t result
+    source.src = src
+    source.size = 0
+    source.pos = 0
+    out.dst = dst
+    out.size = capacity
+    out.pos = position[0]
+    while out.pos < need and (source.pos < source.size or source.size < n):
+        if source.pos == source.size:
+            # In small steps: a call decodes as many blocks as its input holds.
+            source.size = min(n, source.size + FEED_STEP)
+        result = ZSTD_decompressStream(<ZSTD_DCtx*> context[0], &out, &source)
+        if ZSTD_isError(result):
+            return _decode_error(result, capacity, failure)
+    position[0] = out.pos
+    return OK
+
+
+cdef Status encode(
+    const Params* params, void** context, const uint8_t* src, size_t n,
+    uint8_t* dst, size_t capacity, size_t* written, Failure* failure,
+) noexcept nogil:
+    cdef size_t result
+    if context[0] == NULL:
+        context[0] = ZSTD_createCCtx()
+        if context[0] == NULL:
+            return NO_MEMORY
+    result = ZSTD_CCtx_setParameter(
+        <ZSTD_CCtx*> context[0], ZSTD_c_compressionLevel, <int> params.v[0])
+    if not ZSTD_isError(result):
+        result = ZSTD_CCtx_setParameter(
+            <ZSTD_CCtx*> context[0], ZSTD_c_checksumFlag, <int> params.v[1])
+    if not ZSTD_isError(result):
+        result = ZSTD_compress2(<ZSTD_CCtx*> context[0], dst, capacity, src, n)
+    if ZSTD_isError(result):
+        failure.code = ZSTD_getErrorCode(result)
+        return NO_MEMORY if failure.code == ZSTD_error_memory_allocation else ENCODE_FAILED
+    written[0] = result
+    return OK
+
+
+cdef size_t bound(const Params* params, size_t n) noexcept nogil:
+    return ZSTD_compressBound(n)
+
+
+cdef void release_decoder(void* context) noexcept nogil:
+    ZSTD_freeDCtx(<ZSTD_DCtx*> context)
+
+
+cdef void release_encoder(void* context) noexcept nogil:
+    ZSTD_freeCCtx(<ZSTD_CCtx*> context)
+
+
+cdef Codec _codec
+_codec.name = b"zstd"
+_codec.kind = COMPRESSOR
+_codec.trailer = 0
+_codec.decode = decode
+_codec.encode = encode
+_codec.bound = bound
+_codec.begin = begin
+_codec.feed = feed
+_codec.release_decoder = release_decoder
+_codec.release_encoder = release_encoder
+
+
+def capsule() -> object:
+    """The codec's table entry, for ``_core.register_codec``."""
+    return PyCapsule_New(&_codec, b"zarrs.codec", NULL)
+
+
+def library_version() -> str:
+    """The version of libzstd in use."""
+    return ZSTD_versionString().decode()
+
+
+def error_name(code: int) -> str:
+    """What libzstd calls one of its error codes."""
+    return ZSTD_getErrorName(<size_t> -code).decode()
