@@ -408,6 +408,9 @@ def chunk_file(path: Any, zarr_format: int, *index: int) -> Path:
 # ------------------------------------------------------------------------------ subprocesses
 
 
+MARK = "=> "  # begins the lines that a child reports
+
+
 @dataclass
 class ChildResult:
     """What a child said, one JSON value a line, and how it ended."""
@@ -461,12 +464,13 @@ def run_child(
     except subprocess.TimeoutExpired as exc:
         out = (exc.stdout or b"").decode(errors="replace")
         err, code = f"no end after {timeout} s\n{(exc.stderr or b'').decode()}", -1
-    return ChildResult([json.loads(x) for x in out.splitlines() if x[:1] in '[{"'], code, err)
+    said = [json.loads(x.removeprefix(MARK)) for x in out.splitlines() if x.startswith(MARK)]
+    return ChildResult(said, code, err)
 
 
 def emit(value: Any) -> None:
     """Report one JSON value from a child."""
-    print(json.dumps(value), flush=True)
+    print(MARK + json.dumps(value), flush=True)
 
 
 def child_main(module: str, name: str, arguments: str) -> None:

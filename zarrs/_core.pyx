@@ -72,8 +72,9 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_mutex_unlock(pthread_mutex_t*)
 
 cdef enum:
-    MIN_SPLIT = 1024 * 1024  # needed bytes of a chunk from which on it is taken apart
+    MIN_SPLIT = 512 * 1024  # needed bytes of a chunk from which on chunks are taken apart
     WAVE = 128  # chunks that are taken apart, and hence files that are open, at the same time
+    FEW = 16  # so many chunks are opened before the threads of a team have woken up
     N_LOCKS = 256
 
 zarrs_start_openmp()
@@ -175,7 +176,7 @@ cdef Status _read_task(
     const Tasks* tasks, Task* task, Workspace* space,
     Source* source, bint split,
 ) noexcept nogil:
-    # Reads one chunk; or, if it is big and `split`, opens it and leaves its pieces for later.
+    # Reads one chunk; or, if `split`, opens it and leaves its pieces for later.
     cdef Failure* failure = &task.failure
     cdef const Item* item = &tasks.layout.item
     cdef const uint8_t* decoded = NULL
@@ -197,7 +198,7 @@ cdef Status _read_task(
     source.n_pieces = 0
     if tasks.chain.n_stages == 0:
         status = check_size(task.nbytes + tasks.chain.tail, size, failure)
-        if status == OK and split and extent >= MIN_SPLIT:
+        if status == OK and split:
             source.n_pieces = source.left = cut_raw(source, &box)
             return OK
         if status == OK:
@@ -205,11 +206,11 @@ cdef Status _read_task(
         close_source(source)
         return status
     direct = task.covers and is_one_run(&box, item)
-    if tasks.chain.is_blosc and task.nbytes > PIECE // 4:
+    if tasks.chain.is_blosc and (split or task.nbytes > PIECE // 4):
         status = open_blosc(source, size, task.nbytes, failure)
-        if status == OK and source.index.n_blocks > 1:
+        if status == OK and (split or source.index.n_blocks > 1):
             source.n_pieces = source.left = cut_blosc(source, item)
-            if split and extent >= MIN_SPLIT:
+            if split:
                 return OK
             for number in range(source.n_pieces):
                 if status == OK and wants_blosc_piece(source, number, task, &box, item):
@@ -347,7 +348,7 @@ def read(Plan plan, Chain chain, Layout layout, int threads) -> None:
     cdef Py_ssize_t n = plan.n_tasks
     cdef Py_ssize_t wave = n
     cdef Py_ssize_t first, stop, n_pieces, i, k
-    cdef bint split = chain.enterable and plan.touched_bytes > MIN_SPLIT
+    cdef bint split = chain.enterable and plan.touched_bytes >= n * MIN_SPLIT
     cdef Source* sources = NULL
     cdef Piece* pieces = NULL
     if split:
@@ -361,7 +362,7 @@ def read(Plan plan, Chain chain, Layout layout, int threads) -> None:
         for first in range(0, n, max(wave, 1)):
             stop = min(n, first + wave)
             with nogil:
-                if threads == 1:
+                if threads == 1 or (split and stop - first <= FEW):
                     for i in range(first, stop):
                         _read_one(tasks, i, spaces[0],
                                   &sources[i - first if split else 0], split)
@@ -396,9 +397,6 @@ def read(Plan plan, Chain chain, Layout layout, int threads) -> None:
             pieces = NULL
     finally:
         free(sources)
-        if threads > 1:
-            with nogil:
-                zarrs_release_team()
         crew.disband()
 
 
@@ -544,10 +542,13 @@ def write(
                     _write_one(tasks, i, spaces[threadid()], keep_empty,
                                inner_threads, seed)
     finally:
-        if threads > 1:
-            with nogil:
-                zarrs_release_team()
         crew.disband()
+
+
+def release_team() -> None:
+    """End the threads that OpenMP keeps for the calling thread."""
+    with nogil:
+        zarrs_release_team()
 
 
 def openmp_date() -> int:

@@ -1,8 +1,10 @@
 """Threads: how many there may be, and the few that native calls are handed to.
 
-A call runs its parallel loop in one thread of a small pool that belongs to this package. The loop's
-team of OpenMP threads is made for the call and ends with it, so no idle thread is left to spin, to
-keep memory, or to be missed by a forked child.
+A call runs its parallel loop in one thread of a small pool that belongs to this package. OpenMP
+keeps a team of threads for every thread that runs loops: here one thread of the pool keeps its
+team, the others end theirs with the call. So the process has at most twice as many threads of ours
+as CPUs while none of many callers waits, and a forked child, which has none of these threads, finds
+nothing of theirs to wait for.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from zarrs import _core
 from zarrs._openmp import may_spin
 
 CGROUP = Path("/sys/fs/cgroup")
@@ -115,6 +118,7 @@ class _State:
 
     def __init__(self) -> None:
         self.budget = Budget()
+        self.keeper: int | None = None  # the thread that keeps its team
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
 
@@ -135,6 +139,15 @@ def _reset_after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_reset_after_fork)
+
+
+def end_loop() -> None:
+    """End the calling thread's OpenMP team, unless this is the thread that keeps it."""
+    state, thread = _state, threading.get_ident()
+    if state.keeper is None and not may_spin:
+        state.keeper = thread
+    if state.keeper != thread:
+        _core.release_team()
 
 
 def team_size(granted: int) -> int:

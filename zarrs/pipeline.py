@@ -68,6 +68,8 @@ class Job:
             self.run(_threads.team_size(granted))
         finally:
             budget.release(granted)
+            if granted > 1:
+                _threads.end_loop()
 
     async def execute_elsewhere(self, limit: int) -> None:
         """Run in a thread of the pool, off the event loop."""

@@ -7,8 +7,7 @@
 #define ZARRS_HAVE_OPENMP 1
 #define ZARRS_OPENMP_DATE _OPENMP
 
-/* Ends the calling thread's team. Kept, its idle threads would spin for milliseconds, which takes
- * the core from Python; they would also hang a forked child that opens a region in this thread. */
+/* Ends the calling thread's team, which otherwise waits for its next loop. */
 static inline void zarrs_release_team(void)
 {
 #if _OPENMP >= 201811 || (defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 9)

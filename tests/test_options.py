@@ -1,0 +1,705 @@
+"""Configuration, strictness and explanations; and what the process sees: threads, forks, memory."""
+
+import json
+import os
+import pickle
+import re
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from helpers import (
+    CHAIN,
+    CHAINS,
+    DTYPES,
+    PIPELINE,
+    ZARR_34,
+    Chain,
+    assert_same,
+    chain_arguments,
+    child_environment,
+    create,
+    dtype_id,
+    emit,
+    make_data,
+    ours_open,
+    run_child,
+    selections,
+    stock_read,
+    zarr_has,
+)
+from zarr.codecs import BloscCodec, ZstdCodec
+from zarr.storage import LocalStore, MemoryStore, WrapperStore
+
+import zarrs
+
+# -------------------------------------------------------------------------------- explain
+
+
+@pytest.mark.parametrize("chain", CHAINS, ids=str)
+def test_explain_native(tmp_path: Path, chain: Chain) -> None:
+    """Every chain of this package's own, on local files, is native in all its stages."""
+    array = create(tmp_path, chain, (7, 5), (4, 4), "<i4")
+    explanation = zarrs.explain(array)
+    assert explanation.native is True
+    assert len(explanation.stages) >= 1
+    for part in (*explanation.stages, explanation.store):
+        assert part.native is True
+        assert part.reason == ""
+        assert part.name
+        assert part.name in str(explanation)
+    if chain.zarr_format == 3:
+        names = [stage.name for stage in explanation.stages]
+        stored = [c["name"] for c in array.metadata.to_dict()["codecs"]]
+        assert names == stored
+    assert explanation.store.name == "LocalStore"
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
+def test_every_fixed_size_type_is_native(tmp_path: Path, dtype: np.dtype) -> None:
+    for name in ("raw", "v2-zlib-9"):
+        if zarr_has(dtype, CHAIN[name].zarr_format):
+            array = create(tmp_path / name, CHAIN[name], (3,), (2,), dtype)
+            assert zarrs.explain(array).native, str(zarrs.explain(array))
+
+
+class OwnLocalStore(LocalStore):
+    """May read and write as it likes."""
+
+
+class OwnZstd(ZstdCodec):
+    """May encode as it likes."""
+
+
+def _array(store: Any, **kw: Any) -> zarr.Array:
+    arguments = {"shape": (8, 6), "chunks": (4, 3), "dtype": "<i4"} | kw
+    return zarr.create_array(store=store, **arguments)
+
+
+NOT_NATIVE: dict[str, tuple[str, Callable[[Path], zarr.Array]]] = {
+    "sharding": ("sharding_indexed", lambda path: _array(path, shards=(8, 6))),
+    "memory": ("MemoryStore", lambda path: _array(MemoryStore())),
+    "subclass": ("OwnLocalStore", lambda path: _array(OwnLocalStore(path))),
+    "wrapper": ("WrapperStore", lambda path: _array(WrapperStore(LocalStore(path)))),
+    "own-codec": ("zstd", lambda path: _array(path, compressors=[OwnZstd()])),
+    "strings": ("vlen-utf8", lambda path: _array(path, dtype=str, fill_value="")),
+}
+
+
+@pytest.mark.parametrize("case", NOT_NATIVE)
+def test_what_is_not_native_says_why(tmp_path: Path, case: str) -> None:
+    """The part at fault has a reason; strict raises it; without strict the data is right."""
+    name, make = NOT_NATIVE[case]
+    array = make(tmp_path)
+    explanation = zarrs.explain(array)
+    assert explanation.native is False
+    faults = [p for p in (*explanation.stages, explanation.store) if not p.native]
+    assert name in [p.name for p in faults]
+    for part in faults:
+        assert part.reason
+        assert part.reason in str(explanation)
+    data = make_data("<i4", (8, 6)).astype(array.dtype)
+    array[...] = data
+    assert np.array_equal(np.asarray(array[...]), data)
+    assert np.array_equal(np.asarray(array[1:5, 2]), data[1:5, 2])
+    with zarr.config.set({"codec_pipeline.strict": True}):
+        strict = zarr.open_array(array.store) if case != "own-codec" else make(tmp_path / "strict")
+        with pytest.raises(zarrs.NotNativeError) as reading:
+            strict[...]
+        with pytest.raises(zarrs.NotNativeError):
+            strict[...] = data
+        assert isinstance(reading.value, RuntimeError)
+        assert any(p.reason in str(reading.value) for p in faults)
+    if case not in ("own-codec", "memory"):
+        assert np.array_equal(np.asarray(stock_read(tmp_path)), data)
+
+
+def test_snappy_is_not_native(tmp_path: Path) -> None:
+    """Blosc without its snappy: neither here nor in the usual numcodecs."""
+    array = create(
+        tmp_path, CHAIN["raw"], (4,), (4,), "<i4", compressors=[BloscCodec(cname="snappy")]
+    )
+    explanation = zarrs.explain(array)
+    assert not explanation.native
+    assert [s.name for s in explanation.stages if not s.native] == ["blosc"]
+    assert "snappy" in str(explanation)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "0").write_bytes(b"\2\1\x41\4" + bytes(12))
+    with (
+        zarr.config.set({"codec_pipeline.strict": True}),
+        pytest.raises(zarrs.NotNativeError, match="snappy"),
+    ):
+        ours_open(tmp_path)[...]
+
+
+def test_explain_of_a_mixture(tmp_path: Path) -> None:
+    """Stages that are native stay so beside one that is not."""
+    store = MemoryStore()
+    array = create(store, CHAIN["rotated-big-zstd-crc32c"], (4, 4), (2, 2), "<i4")
+    explanation = zarrs.explain(array)
+    assert not explanation.native
+    assert all(stage.native for stage in explanation.stages)
+    assert explanation.store.name == "MemoryStore"
+
+
+def test_objects_of_format_2(tmp_path: Path) -> None:
+    """Variable-length strings of format 2 have a filter that is not native."""
+    array = _array(tmp_path, dtype=str, zarr_format=2, fill_value="")
+    explanation = zarrs.explain(array)
+    assert not explanation.native
+    array[...] = words = np.array([["a", "bc", ""] * 2] * 8, dtype=object)
+    assert np.asarray(array[2:7]).tolist() == words[2:7].tolist()
+    with zarr.config.set({"codec_pipeline.strict": True}), pytest.raises(zarrs.NotNativeError):
+        ours_open(tmp_path)[...]
+
+
+# --------------------------------------------------------------------------------- strict
+
+SELECTIONS: dict[str, Callable[[zarr.Array], Any]] = {
+    "oindex": lambda a: a.oindex[[0, 3], :],
+    "vindex": lambda a: a.vindex[[0, 3], [1, 2]],
+    "mask": lambda a: a.vindex[np.eye(8, 6) > 0],
+}
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_strict_selections(tmp_path: Path, name: str) -> None:
+    """What is not a basic selection falls back, or raises when strict."""
+    array = _array(tmp_path)
+    array[...] = data = make_data("<i4", (8, 6))
+    assert np.isin(np.asarray(SELECTIONS[name](array)), data).all()
+    with zarr.config.set({"codec_pipeline.strict": True}):
+        strict = ours_open(tmp_path)
+        assert_same(strict[...], data)
+        with pytest.raises(zarrs.NotNativeError):
+            SELECTIONS[name](strict)
+
+
+def test_strict_belongs_to_the_array(tmp_path: Path) -> None:
+    """It is read when the pipeline is built, not at each call."""
+    array = _array(tmp_path)
+    with zarr.config.set({"codec_pipeline.strict": True}):
+        strict = ours_open(tmp_path)
+        array.oindex[[0, 3], :]
+    with pytest.raises(zarrs.NotNativeError):
+        strict.oindex[[0, 3], :]
+
+
+def test_blocks_are_basic(native: None, tmp_path: Path) -> None:
+    array = _array(tmp_path)
+    array[...] = data = make_data("<i4", (8, 6))
+    assert_same(array.blocks[1, 0], data[4:, :3])
+
+
+# -------------------------------------------------------------------- options and their checks
+
+NONSENSE: list[tuple[str, Any]] = [
+    ("threading.max_workers", -1),
+    ("threading.max_workers", "many"),
+    ("threading.max_workers", 2.5),
+    ("threading.max_workers", [2]),
+    ("codec_pipeline.chunk_concurrent_minimum", -1),
+    ("codec_pipeline.chunk_concurrent_minimum", "x"),
+    ("codec_pipeline.chunk_concurrent_maximum", -3),
+    ("codec_pipeline.chunk_concurrent_maximum", {"a": 1}),
+    ("codec_pipeline.validate_checksums", "perhaps"),
+    ("codec_pipeline.validate_checksums", 7),
+    ("codec_pipeline.store_empty_chunks", "perhaps"),
+    ("codec_pipeline.strict", "perhaps"),
+    ("codec_pipeline.strict", []),
+]
+
+
+@pytest.mark.parametrize(("option", "value"), NONSENSE, ids=lambda x: str(x))
+def test_nonsense_is_refused_at_construction(tmp_path: Path, option: str, value: Any) -> None:
+    """A ValueError that names the option and the value; arrays that are open go on."""
+    with zarr.config.set({"threading.max_workers": 2}):
+        array = _array(tmp_path)  # zarr's own thread pool is there from now on
+    array[...] = 1
+    with zarr.config.set({option: value}):
+        with pytest.raises(ValueError, match=re.escape(option)) as caught:
+            ours_open(tmp_path)
+        assert str(value) in str(caught.value)
+        assert (np.asarray(array[...]) == 1).all()
+        array[2:5] = 2
+    assert (np.asarray(ours_open(tmp_path)[2:5]) == 2).all()
+
+
+SENSE: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "one-thread": {"threading.max_workers": 1},
+    "two-threads": {"threading.max_workers": 2},
+    "many-threads": {"threading.max_workers": 64},
+    "chunk-by-chunk": {"codec_pipeline.chunk_concurrent_maximum": 1},
+    "minimum-1": {"codec_pipeline.chunk_concurrent_minimum": 1},
+    "minimum-large": {"codec_pipeline.chunk_concurrent_minimum": 1000},
+    "both": {
+        "codec_pipeline.chunk_concurrent_minimum": 8,
+        "codec_pipeline.chunk_concurrent_maximum": 2,
+        "threading.max_workers": 2,
+    },
+    "no-checksums": {"codec_pipeline.validate_checksums": False},
+    "nulls": {
+        "threading.max_workers": None,
+        "codec_pipeline.chunk_concurrent_minimum": None,
+        "codec_pipeline.chunk_concurrent_maximum": None,
+    },
+}
+
+
+@pytest.mark.parametrize("name", ["raw", "blosc-lz4-shuffle", "zstd", "gzip", "crc32c", "v2-blosc"])
+@pytest.mark.parametrize("options", SENSE)
+def test_options_do_not_change_data(native: None, tmp_path: Path, options: str, name: str) -> None:
+    """Many small chunks and one large chunk, whatever the number of threads."""
+    data = make_data("<i4", (600, 700))
+    data[100:500, 50:600] //= 1000
+    with zarr.config.set(SENSE[options]):
+        for kind, chunks in (("small", (50, 64)), ("large", (600, 700))):
+            array = create(tmp_path / kind, CHAIN[name], data.shape, chunks, "<i4")
+            array[...] = data
+            assert_same(array[...], data)
+            for selection in selections(data.shape, count=2)[::7]:
+                assert_same(array[selection], data[selection], f"read {selection}")
+            array[3:400, 1:699] = data[3:400, 1:699]
+            assert_same(stock_read(tmp_path / kind), data, "zarr")
+
+
+def test_nonsense_in_the_environment(tmp_path: Path) -> None:
+    """A warning or a ValueError when the array is opened, or nothing; never during a read."""
+    create(tmp_path, CHAIN["zstd"], (8,), (2,), "<i4")[...] = np.arange(1, 9)
+    script = (
+        "import sys, warnings, zarr\n"
+        f"zarr.config.set({{'codec_pipeline.path': {PIPELINE!r}}})\n"
+        "try:\n"
+        "    array = zarr.open_array(sys.argv[1])\n"
+        "except ValueError as error:\n"
+        "    print('refused', error)\n"
+        "else:\n"
+        "    warnings.simplefilter('error')\n"
+        "    assert array[:].tolist() == list(range(1, 9))\n"
+        "    print('read')\n"
+    )
+    for variable, value, expected in (
+        ("OMP_NUM_THREADS", "lots", "read"),
+        ("OMP_NUM_THREADS", "-7", "read"),
+        ("OMP_NUM_THREADS", "1", "read"),
+        ("ZARR_THREADING__MAX_WORKERS", "1", "read"),
+        ("ZARR_CODEC_PIPELINE__CHUNK_CONCURRENT_MINIMUM", "lots", "refused"),
+        ("ZARR_CODEC_PIPELINE__STRICT", "True", "read"),
+        ("ZARR_CODEC_PIPELINE__STRICT", "perhaps", "refused"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", script, str(tmp_path)],
+            env=child_environment(**{variable: value}),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(expected), (variable, value, done.stdout)
+
+
+# ------------------------------------------------------------------ equality and pickling
+
+
+def pipeline_of(array: zarr.Array) -> Any:
+    return array._async_array.codec_pipeline
+
+
+@pytest.mark.parametrize("name", ["rotated-big-zstd-crc32c", "v2-blosc", "raw"])
+def test_equality(tmp_path: Path, name: str) -> None:
+    """Arrays opened on the same data are equal; other codecs make other pipelines."""
+    array = create(tmp_path / "a", CHAIN[name], (6, 4), (3, 2), "<i4")
+    again = ours_open(tmp_path / "a")
+    assert pipeline_of(array) == pipeline_of(again)
+    assert not pipeline_of(array) != pipeline_of(again)  # noqa: SIM202
+    assert array == again
+    other = create(tmp_path / "b", CHAIN["gzip"], (6, 4), (3, 2), "<i4")
+    assert pipeline_of(other) != pipeline_of(array)
+    assert pipeline_of(array) != "something else"
+    assert isinstance(pipeline_of(array), zarrs.ZarrsCodecPipeline)
+
+
+@pytest.mark.parametrize("name", ["rotated-big-zstd-crc32c", "v2-blosc", "raw"])
+def test_pickling(native: None, tmp_path: Path, name: str) -> None:
+    array = create(tmp_path, CHAIN[name], (6, 4), (3, 2), "<i4")
+    array[...] = data = make_data("<i4", (6, 4))
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        twin = pickle.loads(pickle.dumps(array, protocol))
+        assert twin == array
+        assert_same(twin[...], data)
+        twin[1:3] = twin[1:3]
+    assert pickle.loads(pickle.dumps(pipeline_of(array))) == pipeline_of(array)
+
+
+def test_unpickling_reads_the_options_again(tmp_path: Path) -> None:
+    """A worker process has its own configuration."""
+    array = _array(tmp_path)
+    blob = pickle.dumps(array)
+    with zarr.config.set({"codec_pipeline.strict": True}):
+        strict = pickle.loads(blob)
+        strict_blob = pickle.dumps(strict)
+    with pytest.raises(zarrs.NotNativeError):
+        strict.oindex[[0, 1], :]
+    pickle.loads(strict_blob).oindex[[0, 1], :]
+    with (
+        zarr.config.set({"codec_pipeline.strict": "perhaps"}),
+        pytest.raises(ValueError, match="strict"),
+    ):
+        pickle.loads(blob)
+
+
+# ------------------------------------------------------------------------- being switched on
+
+
+def test_works_without_importing_zarrs(tmp_path: Path) -> None:
+    """The entry point makes the setting alone enough."""
+    script = (
+        "import sys, zarr\n"
+        f"zarr.config.set({{'codec_pipeline.path': {PIPELINE!r}}})\n"
+        "a = zarr.create_array(sys.argv[1], shape=(5,), chunks=(2,), dtype='i4')\n"
+        "a[:] = [1, 2, 3, 4, 5]\n"
+        "print(type(a._async_array.codec_pipeline).__name__, a[1:4].tolist())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-W", "error", "-c", script, str(tmp_path)],
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() == "ZarrsCodecPipeline [2, 3, 4]", done.stderr
+
+
+def test_show_config(capsys: pytest.CaptureFixture[str]) -> None:
+    """Printed for people; as dictionaries for programs."""
+    assert zarrs.show_config() is None
+    printed = capsys.readouterr().out
+    config = zarrs.show_config(mode="dicts")
+    assert capsys.readouterr().out == ""
+    assert isinstance(config, dict)
+    text = json.dumps(config).lower()
+    for word in ("zstd", "blosc", "lz4", "openmp"):
+        assert word in text
+        assert word in printed.lower()
+    with pytest.raises(ValueError, match="nonsense"):
+        zarrs.show_config(mode="nonsense")  # type: ignore[arg-type,call-overload]
+
+
+def test_a_codec_class_from_the_configuration_runs_itself(tmp_path: Path) -> None:
+    """Only the exact known classes are native: a substitute is not overruled."""
+    zarr.registry.register_codec("zstd", OwnZstd, qualname="test_options.OwnZstd")
+    create(tmp_path, CHAIN["zstd"], (4,), (4,), "<i4")[...] = 3
+    with zarr.config.set({"codecs.zstd": "test_options.OwnZstd"}):
+        array = ours_open(tmp_path)
+        assert type(list(pipeline_of(array))[-1]) is OwnZstd
+        assert not zarrs.explain(array).native
+        assert (np.asarray(array[...]) == 3).all()
+
+
+def test_a_moved_store(native: None, tmp_path: Path) -> None:
+    """``LocalStore.move`` changes where the files are; what was read before does not matter."""
+    store = LocalStore(tmp_path / "old")
+    array = _array(store)
+    array[...] = data = make_data("<i4", (8, 6))
+    assert_same(array[...], data)
+    zarr.core.sync.sync(store.move(tmp_path / "new"))
+    assert_same(array[...], data)
+    array[:2] = data[:2] = 7
+    assert_same(stock_read(tmp_path / "new"), data)
+    assert not (tmp_path / "old").exists()
+
+
+@pytest.mark.parametrize("path", ["", "a", "a/b/c", "with space/\u00e9\u4e2d"])
+def test_paths_below_the_store(native: None, tmp_path: Path, path: str) -> None:
+    """The prefix of the array is part of every key."""
+    group = zarr.open_group(str(tmp_path / "st\u00f6re"), mode="w")
+    data = make_data("<i4", (8, 6))
+    kw = {"shape": (8, 6), "chunks": (4, 3), "dtype": "<i4"}
+    array = group.create_array(path, **kw) if path else _array(tmp_path / "st\u00f6re/direct")
+    array[...] = data
+    assert_same(array[...], data)
+    where = tmp_path / "st\u00f6re" / (path or "direct")
+    assert (where / "c" / "1" / "1").is_file()
+    assert_same(stock_read(where), data)
+
+
+def test_relative_roots(native: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    array = _array("rel")
+    array[...] = data = make_data("<i4", (8, 6))
+    assert_same(array[...], data)
+    assert_same(stock_read(tmp_path / "rel"), data)
+
+
+def test_a_batch_may_be_any_iterable(tmp_path: Path) -> None:
+    """zarr hands over lists today; the protocol says iterables. A result for each chunk."""
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.buffer.cpu import NDBuffer
+
+    array = create(tmp_path, CHAIN["zstd"], (8,), (4,), "<i4", fill_value=9)
+    array[:4] = data = make_data("<i4", (4,))
+    calls: list[Any] = []
+    pipeline = pipeline_of(array)
+    seen = type(pipeline).read
+
+    async def spy(self: Any, batch_info: Any, out: Any, drop_axes: Any = ()) -> Any:
+        calls.extend(batch_info)
+        return await seen(self, iter(calls), out, drop_axes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(pipeline), "read", spy)
+        expected = np.concatenate([data, np.full(4, 9, "<i4")])
+        assert_same(array[...], expected)
+    out = NDBuffer.from_numpy_array(np.empty(8, "<i4"))
+    results = zarr.core.sync.sync(pipeline.read((x for x in calls), out))
+    assert_same(out.as_numpy_array(), expected)
+    if ZARR_34:
+        assert [r["status"] for r in results] == ["present", "missing"]
+    value = default_buffer_prototype().nd_buffer.from_numpy_array(np.arange(8, dtype="<i4"))
+    zarr.core.sync.sync(pipeline.write((x for x in calls), value))
+    assert_same(array[...], np.arange(8, dtype="<i4"))
+
+
+# ---------------------------------------------------------------------- threads of the process
+
+
+def native_threads() -> int:
+    """Threads of this process that Python does not know."""
+    return len(os.listdir("/proc/self/task")) - threading.active_count()
+
+
+def child_threads(path: str, callers: int, workers: int) -> None:
+    """Read and write from many Python threads; emit how many native threads that took."""
+    zarr.config.set({"threading.max_workers": workers})
+    array = ours_open(path)
+    data = np.asarray(stock_read(path))
+    before, most, stop = native_threads(), 0, threading.Event()
+    errors: list[BaseException] = []
+
+    def watch() -> None:
+        nonlocal most
+        while not stop.is_set():
+            most = max(most, native_threads())
+            time.sleep(0.0005)
+
+    def call(i: int) -> None:
+        try:
+            for _ in range(6):
+                assert_same(array[...], data)
+                array[i * 20 : i * 20 + 20] = data[i * 20 : i * 20 + 20]
+        except BaseException as error:
+            errors.append(error)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    threads = [threading.Thread(target=call, args=(i,)) for i in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stop.set()
+    watcher.join()
+    emit({"extra": most - before, "errors": [repr(e) for e in errors]})
+
+
+@pytest.mark.parametrize(("callers", "workers"), [(1, 2), (16, 2), (16, 1), (16, 64)])
+def test_threads_are_bounded(tmp_path: Path, callers: int, workers: int) -> None:
+    """Native threads follow max_workers and the CPUs, not the number of callers."""
+    create(tmp_path, CHAIN["blosc-lz4-shuffle"], (320, 300), (20, 30), "<f8")[...] = make_data(
+        "<f8", (320, 300)
+    )
+    (line,) = run_child(child_threads, str(tmp_path), callers, workers).check()
+    assert line["errors"] == []
+    allowed = min(workers, len(os.sched_getaffinity(0)))
+    assert line["extra"] <= 2 * allowed
+
+
+def child_affinity(path: str) -> None:
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    before = native_threads()
+    array = ours_open(path)
+    for _ in range(5):
+        np.asarray(array[...])
+    emit(native_threads() - before)
+
+
+def test_affinity_is_obeyed(tmp_path: Path) -> None:
+    """On one CPU there is nothing to gain from a second native thread."""
+    create(tmp_path, CHAIN["zstd"], (320, 300), (20, 30), "<f8")[...] = 1.5
+    (extra,) = run_child(child_affinity, str(tmp_path)).check()
+    assert extra <= 1
+
+
+# ------------------------------------------------------------------------ forks and spawns
+
+
+def child_forks(path: str, busy: bool) -> None:
+    """Read, fork, read in the children (and their parent); emit what became of each child."""
+    import warnings
+
+    warnings.simplefilter("ignore", DeprecationWarning)  # Python's opinion of forking threads
+    zarr.config.set({"threading.max_workers": 2})
+    array = ours_open(path)
+    expected = np.asarray(array[...])
+    array[:40] = expected[:40]
+    stop = threading.Event()
+
+    def keep_reading() -> None:
+        while not stop.is_set():
+            np.asarray(array[...])
+
+    reader = threading.Thread(target=keep_reading)
+    if busy:
+        reader.start()
+        time.sleep(0.05)
+    for i in range(4):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                signal.alarm(25)
+                zarr.config.set({"codec_pipeline.strict": True})
+                opened = ours_open(path)
+                for a in (array, opened, pickle.loads(pickle.dumps(array))):
+                    assert_same(a[...], expected)
+                    a[40 * i : 40 * i + 40] = expected[40 * i : 40 * i + 40]
+                    assert_same(a[7:300:3, 5], expected[7:300:3, 5])
+                code = 0
+            except BaseException as error:
+                print(repr(error), file=sys.stderr, flush=True)
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(pid, 0)
+        emit(os.waitstatus_to_exitcode(status))
+        assert_same(array[...], expected)
+    stop.set()
+    if busy:
+        reader.join()
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_forked_children_read_and_write(tmp_path: Path, busy: bool) -> None:
+    """After a read in the parent, and while another thread of the parent reads."""
+    create(tmp_path, CHAIN["blosc-lz4-shuffle"], (320, 300), (20, 30), "<f8")[...] = make_data(
+        "<f8", (320, 300)
+    )
+    result = run_child(child_forks, str(tmp_path), busy, timeout=110)
+    assert result.check() == [0, 0, 0, 0], result.stderr
+
+
+def process_sum(array: zarr.Array, rows: slice) -> float:
+    """What a data loader's worker does."""
+    return float(np.asarray(array[rows]).sum())
+
+
+def child_processes(path: str, method: str) -> None:
+    import multiprocessing
+    import warnings
+
+    warnings.simplefilter("ignore", DeprecationWarning)
+    array = ours_open(path)
+    whole = np.asarray(array[...])
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        jobs = [(array, slice(i, i + 40)) for i in range(0, 320, 40)]
+        sums = pool.starmap_async(process_sum, jobs).get(60)
+    emit([sums, [float(whole[rows].sum()) for _, rows in jobs]])
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_worker_processes(tmp_path: Path, method: str) -> None:
+    """Arrays travel to workers of every start method."""
+    create(tmp_path, CHAIN["zstd"], (320, 30), (20, 30), "<i4")[...] = make_data("<i4", (320, 30))
+    environment = {"ZARR_CODEC_PIPELINE__PATH": PIPELINE}
+    (line,) = run_child(child_processes, str(tmp_path), method, env=environment).check()
+    assert line[0] == line[1]
+
+
+# ------------------------------------------------------------------------------------- memory
+
+
+def child_memory(path: str) -> None:
+    """Emit by how much the peak grew, in MiB, while an array was read and written."""
+    array = ours_open(path)
+    np.asarray(array[:64])
+    result = np.empty(0)
+    for work in ("read", "write"):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if work == "read":
+            result = np.asarray(array[...])
+        else:
+            array[...] = result
+        emit((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+
+
+@pytest.mark.parametrize("name", ["raw", "blosc-lz4-shuffle", "zstd", "v2-raw-F"])
+def test_peak_memory(tmp_path: Path, name: str) -> None:
+    """Reading takes the result and little more; writing takes no second copy."""
+    array = create(tmp_path, CHAIN[name], (4096, 4096), (256, 512), "<f4")
+    array[...] = np.linspace(0, 1, 4096, dtype="<f4")[None, :] + np.arange(4096)[:, None]
+    reading, writing = run_child(child_memory, str(tmp_path)).check()
+    assert reading < 64 + 24
+    assert writing < 32
+
+
+# ------------------------------------------------------------------------------ after errors
+
+
+def test_keyboard_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Ctrl-C during calls ends the program at once, and as Python means it."""
+    script = (
+        "import sys, zarr\n"
+        f"zarr.config.set({{'codec_pipeline.path': {PIPELINE!r}}})\n"
+        "array = zarr.open_array(sys.argv[1])\n"
+        "array[...]\n"
+        "print('ready', flush=True)\n"
+        "try:\n"
+        "    while True:\n"
+        "        array[...] = array[...]\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted', int(array[...].sum()), flush=True)\n"
+    )
+    create(tmp_path, CHAIN["zstd"], (400, 300), (20, 30), "<i4")[...] = 2
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", script, str(tmp_path)],
+        env=child_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert output == f"interrupted {400 * 300 * 2}\n"
+    assert process.returncode == 0
+    assert (np.asarray(ours_open(tmp_path)[...]) == 2).all()
+
+
+def test_arguments_of_every_chain_survive_the_metadata(tmp_path: Path) -> None:
+    """What the tables say is what the stored metadata says, so that the tests test it."""
+    for chain in CHAINS:
+        arguments = chain_arguments(chain, 2)
+        create(tmp_path / chain.name, chain, (4, 4), (2, 2), "<i4")
+        opened = ours_open(tmp_path / chain.name)
+        assert opened.metadata.zarr_format == chain.zarr_format
+        if chain.zarr_format == 2:
+            assert opened.metadata.order == arguments["order"]
+            assert (opened.metadata.compressor is None) == (arguments["compressors"] is None)
+        else:
+            assert len(opened.metadata.codecs) == 1 + len(arguments["filters"]) + len(
+                arguments["compressors"]
+            )
