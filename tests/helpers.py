@@ -224,14 +224,14 @@ def make_data(dtype: Any, shape: Sequence[int], seed: int = 0) -> np.ndarray:
             out[name] = make_data(dtype[name], shape, seed + i + 1)
         return out
     if dtype.kind == "b":
-        return rng.integers(0, 2, shape).astype(dtype)
+        return np.array(rng.integers(0, 2, shape), dtype)
     if dtype.kind in "iu":
         info = np.iinfo(dtype)
         low, high = max(info.min, -(10**6)), min(info.max, 10**6)
-        out = rng.integers(low, high, shape, endpoint=True).astype(dtype)
+        out = np.array(rng.integers(low, high, shape, endpoint=True), dtype)
         return _sprinkle(out, (info.min, info.max), rng)
     if dtype.kind == "f":
-        out = rng.normal(0, 100, shape).round(1).astype(dtype)
+        out = np.array(np.round(rng.normal(0, 100, shape), 1), dtype)
         return _sprinkle(out, SPECIAL_FLOATS, rng)
     if dtype.kind == "c":
         part = np.dtype(f"f{dtype.itemsize // 2}")
@@ -239,7 +239,7 @@ def make_data(dtype: Any, shape: Sequence[int], seed: int = 0) -> np.ndarray:
         out.real, out.imag = make_data(part, shape, seed + 1), make_data(part, shape, seed + 2)
         return out
     if dtype.kind in "mM":
-        out = rng.integers(-(10**9), 10**9, shape).astype(dtype)
+        out = np.array(rng.integers(-(10**9), 10**9, shape)).astype(dtype)
         return _sprinkle(out, (np.array("NaT", dtype),), rng)
     if dtype.kind == "U":
         letters = np.array(list("abcdefgh\u00e9\u4e2d\U0001f600"))

@@ -78,7 +78,7 @@ def values(draw: st.DrawFn, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarr
     if layout == "scalar":
         return make_data(dtype, (1,), seed=draw(st.integers(0, 5))).reshape(())
     if layout == "f":
-        return np.asfortranarray(value)
+        return value.copy(order="F")
     if layout == "flipped" and value.ndim:
         return value[::-1]
     if layout == "swapped":
@@ -109,13 +109,15 @@ def test_reads_and_writes(
         chunks = tuple(max(sizes) for sizes in chunks)
     if not zarr_has(dtype, chain.zarr_format):
         dtype = np.dtype("<i4")
-    options = {} if chain.zarr_format == 2 else {"config": {"order": order}}
-    with (
-        tempfile.TemporaryDirectory() as root,
-        zarr.config.set({"array.rectilinear_chunks": isinstance(chunks, list)}),
-    ):
+    options = {
+        "array.order": order,
+        "array.rectilinear_chunks": isinstance(chunks, list),
+        # to zarr a chunk of complex or struct -0.0 is as empty as one of 0.0
+        "array.write_empty_chunks": dtype.kind in "cV",
+    }
+    with tempfile.TemporaryDirectory() as root, zarr.config.set(options):
         path = Path(root) / "array"
-        array = create(path, chain, shape, chunks, dtype, **options)
+        array = create(path, chain, shape, chunks, dtype)
         expected = np.full(shape, array.fill_value, dtype)
         assert_same(array[...], expected, "empty")
         for _ in range(data.draw(st.integers(1, 4), label="writes")):

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 import zarrs
 
+INSTALLED = bool(entry_points(group="zarr.codec_pipeline", name="zarrs"))
+
 # -------------------------------------------------------------------------------- explain
 
 
@@ -60,7 +63,7 @@ def test_explain_native(tmp_path: Path, chain: Chain) -> None:
     if chain.zarr_format == 3:
         names = [stage.name for stage in explanation.stages]
         stored = [c["name"] for c in array.metadata.to_dict()["codecs"]]
-        assert names == stored
+        assert [name.split("(")[0] for name in names] == stored
     assert explanation.store.name == "LocalStore"
 
 
@@ -277,7 +280,7 @@ def test_nonsense_in_the_environment(tmp_path: Path) -> None:
     """A warning or a ValueError when the array is opened, or nothing; never during a read."""
     create(tmp_path, CHAIN["zstd"], (8,), (2,), "<i4")[...] = np.arange(1, 9)
     script = (
-        "import sys, warnings, zarr\n"
+        "import sys, warnings, zarr, zarrs\n"
         f"zarr.config.set({{'codec_pipeline.path': {PIPELINE!r}}})\n"
         "try:\n"
         "    array = zarr.open_array(sys.argv[1])\n"
@@ -361,6 +364,7 @@ def test_unpickling_reads_the_options_again(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------- being switched on
 
 
+@pytest.mark.skipif(not INSTALLED, reason="built in place: there is no entry point")
 def test_works_without_importing_zarrs(tmp_path: Path) -> None:
     """The entry point makes the setting alone enough."""
     script = (
@@ -657,10 +661,9 @@ def test_peak_memory(tmp_path: Path, name: str) -> None:
 def test_keyboard_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
     """Ctrl-C during calls ends the program at once, and as Python means it."""
     script = (
-        "import sys, zarr\n"
+        "import sys, zarr, zarrs\n"
         f"zarr.config.set({{'codec_pipeline.path': {PIPELINE!r}}})\n"
         "array = zarr.open_array(sys.argv[1])\n"
-        "array[...]\n"
         "print('ready', flush=True)\n"
         "try:\n"
         "    while True:\n"
@@ -669,21 +672,20 @@ def test_keyboard_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
         "    print('interrupted', int(array[...].sum()), flush=True)\n"
     )
     create(tmp_path, CHAIN["zstd"], (400, 300), (20, 30), "<i4")[...] = 2
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-P", "-c", script, str(tmp_path)],
         env=child_environment(),
         stdout=subprocess.PIPE,
         text=True,
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=30)
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(0.3)
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert output == f"interrupted {400 * 300 * 2}\n"
     assert process.returncode == 0
     assert (np.asarray(ours_open(tmp_path)[...]) == 2).all()

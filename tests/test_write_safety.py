@@ -281,7 +281,7 @@ def test_temporary_files_are_not_chunks(native: None, tmp_path: Path, chain: Cha
     assert len(leftovers(tmp_path)) == 3
 
 
-def test_no_temporary_files_after_writing(native: None, tmp_path: Path) -> None:
+def test_no_temporary_files_after_writing(tmp_path: Path) -> None:
     """Not after success, and not after an encoder or a value failed."""
     array = create(tmp_path, CHAIN["raw"], (8, 8), (3, 3), "<i4")
     array[...] = 1

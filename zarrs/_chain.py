@@ -134,7 +134,7 @@ def make_chain(
         kind = type(codec)
         if kind is TransposeCodec:
             axes = tuple(axes[k] for k in codec.order)
-            add(f"transpose{codec.order}", None)
+            add("transpose", None)
         elif kind is BytesCodec:
             stored = _stored_dtype(zdtype, dtype, codec)
             add("bytes", problem or None)

@@ -1,10 +1,10 @@
 """Parallel reading and writing of planned chunks.
 
-A read runs over chunks; one that is big and whose format can be entered anywhere (raw bytes, Blosc
-blocks) is opened and taken apart, and its pieces run in a second loop, in the order of the memory
-they go to: pieces of neighbouring chunks fill the same pages of the result while these are hot. A
-write runs over chunks. Neither knows of Python: a task ends with a status, which
-``Plan.failure`` reports.
+A read runs over chunks. Where much is needed of chunks whose format can be entered anywhere (raw
+bytes, Blosc blocks) they are opened and taken apart, and the pieces run in a second loop, in the
+order of the memory they go to: pieces of neighbouring chunks fill the same pages of the result
+while these are hot. A write runs over chunks. Neither knows of Python: a task ends with a status,
+which ``Plan.failure`` reports.
 """
 
 from cython.parallel cimport prange, threadid

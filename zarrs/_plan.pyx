@@ -26,6 +26,9 @@ cdef extern from "Python.h":
     Py_ssize_t PyLong_AsSsize_t(PyObject*) except? -1
     const char* PyUnicode_AsUTF8AndSize(object, Py_ssize_t*) except NULL
 
+cdef extern from "_native/atomics.h" nogil:
+    void zarrs_store(Py_ssize_t* p, Py_ssize_t x)
+
 cdef object _StorePath = StorePath
 cdef object _integer = np.integer
 
@@ -58,7 +61,7 @@ cdef class Plan:
 
     def cancel(self) -> None:
         """Let a running call skip the tasks that it has not begun."""
-        self.tasks.first_failed = -1
+        zarrs_store(&self.tasks.first_failed, -1)
 
     def failure(self) -> tuple[int, int, int, int, int, int] | None:
         """Index, status, stage, code, expected and found of the first failed task."""
