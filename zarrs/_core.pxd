@@ -153,6 +153,7 @@ cdef struct Task:
     const Py_ssize_t* box  # counts, strides in the chunk, strides in the array: ndim each
     bint complete  # nothing of what is stored survives a write
     bint covers  # the box is all of the decoded chunk
+    bint empty  # nothing is selected
     Failure failure
 
 

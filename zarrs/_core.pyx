@@ -245,7 +245,7 @@ cdef void _read_one(
     source.n_pieces = 0
     source.head = NULL
     source.extents = NULL
-    if i > zarrs_load(&tasks.first_failed):
+    if task.empty or i > zarrs_load(&tasks.first_failed):
         return
     task.failure.status = _read_task(tasks, task, space, source, split)
     if task.failure.status > MISSING:
@@ -501,7 +501,7 @@ cdef void _write_one(
 ) noexcept nogil:
     cdef Task* task = &tasks.items[i]
     cdef pthread_mutex_t* lock
-    if i > zarrs_load(&tasks.first_failed):
+    if task.empty or i > zarrs_load(&tasks.first_failed):
         return
     lock = _lock_of(task.path)
     pthread_mutex_lock(lock)

@@ -262,8 +262,10 @@ def make_plan(
             if PySlice_Check(sel):
                 PySlice_Unpack(sel, &start, &stop, &by)
                 count[a] = PySlice_AdjustIndices(chunk_shape[a], &start, &stop, by)
-                if by < 1 or count[a] == 0:
-                    return "the selection has an empty or backward slice"
+                if by < 1:
+                    return "the selection has a backward slice"
+                if count[a] == 0:
+                    task.empty = True
                 step[a] = by
                 task.chunk_offset += start * chunk_stride[a]
                 if out_axis >= PyTuple_GET_SIZE(<object> out_sel):
@@ -299,6 +301,8 @@ def make_plan(
             not broadcast and out_axis != array_ndim
         ):
             return "the selections in chunk and array do not match"
+        if task.empty:
+            continue
         extent = itemsize
         for k in range(ndim):
             a = <int> axis_of[k]
