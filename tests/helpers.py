@@ -295,6 +295,7 @@ def selections(shape: Sequence[int], seed: int = 0, count: int = 12) -> list[Any
             slice(None, -1),
             slice(n // 2, n // 2),
             slice(n, None),
+            slice(n - 1, 1),
             slice(None, None, n + 5),
             slice(0, n + 1000),
             slice(0, 1),

@@ -402,6 +402,19 @@ def test_decompression_bombs(tmp_path: Path) -> None:
         assert line["megabytes"] < 64, line
 
 
+def test_chunks_past_two_gibibytes(native: None, tmp_path: Path) -> None:
+    """No allocation of what the metadata claims before the file's own size is known to fit."""
+    count = 2**31 + 16
+    array = create(tmp_path, CHAIN["blosc-level0"], (count,), (count,), "u1")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "0").write_bytes(bytes(Blosc().encode(bytes(500))))
+    for selection in (5, slice(7, 9), -1):
+        with pytest.raises(zarrs.ChunkError):
+            array[selection]
+    with pytest.raises(zarrs.ChunkError):
+        array[5] = 1
+
+
 # ------------------------------------------------------------------------------- checksums
 
 

@@ -1,6 +1,6 @@
 """Decoding and encoding of whole chunks, or of a prefix, through all stages of a chain."""
 
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
 from zarrs._core cimport (
@@ -20,28 +20,28 @@ from zarrs._files cimport read_at
 from zarrs._workspace cimport reserve
 
 cdef enum:
-    FEED = 128 * 1024  # encoded bytes read at once when only a prefix is decoded
+    PIECE = 128 * 1024  # encoded bytes read at once where work is done on the way
     THREADS_PARAM = 5  # the parameter of codecs that can work with several threads
 
 
 cdef Status _undo_outer_stages(
-    const ChainSpec* chain, Workspace* space, int64_t nbytes, const uint8_t** src, size_t* n,
-    Failure* failure,
+    const ChainSpec* chain, int n_stages, Workspace* space, int64_t nbytes, const uint8_t** src,
+    size_t* n, Failure* failure,
 ) noexcept nogil:
-    # Decodes all stages but the first (in encoding order); src and n become the first's input.
+    # Decodes `n_stages` stages but the first (in encoding order); src and n become its input.
     cdef size_t bounds[MAX_STAGES]
     cdef const Stage* stage
     cdef Status status
     cdef uint8_t* dst
     cdef size_t capacity, written
     cdef int k
-    if chain.n_stages < 2:
+    if n_stages < 2:
         return OK
     bounds[0] = nbytes
-    for k in range(1, chain.n_stages):
+    for k in range(1, n_stages):
         stage = &chain.stages[k - 1]
         bounds[k] = stage.codec.bound(&stage.params, bounds[k - 1])
-    for k in range(chain.n_stages - 1, 0, -1):
+    for k in range(n_stages - 1, 0, -1):
         stage = &chain.stages[k]
         failure.stage = k
         dst = NULL
@@ -71,14 +71,40 @@ cdef Status check_size(int64_t expected, int64_t found, Failure* failure) noexce
 
 
 cdef Status _read_encoded(
-    int fd, Py_ssize_t size, Workspace* space, const uint8_t** src, Failure* failure,
+    int fd, Py_ssize_t size, const ChainSpec* chain, Workspace* space, const uint8_t** src,
+    size_t* n, int* n_stages, Failure* failure,
 ) noexcept nogil:
+    # Reads a file. A checksum around everything is verified on the way, piece by piece while they
+    # are in the cache; `n_stages` says how many stages are left.
+    cdef const Stage* last = &chain.stages[chain.n_stages - 1]
     cdef uint8_t* data = reserve(&space.file, size)
+    cdef Py_ssize_t offset = 0
+    cdef Py_ssize_t step
+    cdef uint32_t checksum = 0
+    cdef Status status = OK
     failure.stage = -1
     if data == NULL:
         return NO_MEMORY
     src[0] = data
-    return read_at(fd, data, size, 0, failure)
+    n[0] = size
+    n_stages[0] = chain.n_stages
+    if last.codec.extend == NULL or not last.params.v[0] or size < last.codec.trailer:
+        return read_at(fd, data, size, 0, failure)
+    size -= last.codec.trailer
+    while offset < size and status == OK:
+        step = min(size - offset, <Py_ssize_t> PIECE)
+        status = read_at(fd, data + offset, step, offset, failure)
+        if status == OK:
+            checksum = last.codec.extend(checksum, data + offset, step)
+        offset += step
+    if status == OK:
+        status = read_at(fd, data + size, last.codec.trailer, size, failure)
+    if status == OK:
+        failure.stage = chain.n_stages - 1
+        status = last.codec.compare(checksum, data + size, failure)
+    n[0] = size
+    n_stages[0] -= 1
+    return status
 
 
 cdef Status decode_chunk(
@@ -92,8 +118,9 @@ cdef Status decode_chunk(
     """
     cdef const uint8_t* src = NULL
     cdef size_t n = size
-    cdef size_t written
+    cdef size_t written = 0
     cdef const Stage* stage = &chain.stages[0]
+    cdef int n_stages = 0
     cdef Status status
     if chain.n_stages == 0:
         failure.stage = -1
@@ -106,16 +133,17 @@ cdef Status decode_chunk(
             decoded[0] = dst
             status = read_at(fd, dst, nbytes, 0, failure)
         return status
-    status = _read_encoded(fd, size, space, &src, failure)
+    status = _read_encoded(fd, size, chain, space, &src, &n, &n_stages, failure)
     if status == OK:
-        status = _undo_outer_stages(chain, space, nbytes, &src, &n, failure)
+        status = _undo_outer_stages(chain, n_stages, space, nbytes, &src, &n, failure)
     if status != OK:
         return status
     failure.stage = 0
     if stage.codec.kind == CHECKSUM:
-        status = stage.codec.decode(&stage.params, NULL, src, n, NULL, 0, &written, failure)
+        if n_stages > 0:
+            status = stage.codec.decode(&stage.params, NULL, src, n, NULL, 0, &n, failure)
         if status == OK:
-            status = check_size(nbytes, written, failure)
+            status = check_size(nbytes, n, failure)
         if status == OK:
             decoded[0] = src
             if dst != NULL:
@@ -146,13 +174,14 @@ cdef Status decode_prefix(
     cdef size_t position = 0
     cdef Py_ssize_t offset = 0
     cdef Py_ssize_t step
+    cdef int n_stages = 0
     cdef uint8_t* piece
     cdef uint8_t* dst
     cdef Status status = OK
     if chain.n_stages > 1:
-        status = _read_encoded(fd, size, space, &src, failure)
+        status = _read_encoded(fd, size, chain, space, &src, &n, &n_stages, failure)
         if status == OK:
-            status = _undo_outer_stages(chain, space, nbytes, &src, &n, failure)
+            status = _undo_outer_stages(chain, n_stages, space, nbytes, &src, &n, failure)
         if status != OK:
             return status
     failure.stage = 0
@@ -165,11 +194,11 @@ cdef Status decode_prefix(
             status = stage.codec.feed(&stage.params, context, src, n, dst, nbytes, need,
                                       &position, failure)
     else:
-        piece = reserve(&space.file, FEED)
+        piece = reserve(&space.file, PIECE)
         if piece == NULL:
             return NO_MEMORY
         while status == OK and <int64_t> position < need and offset < size:
-            step = min(size - offset, <Py_ssize_t> FEED)
+            step = min(size - offset, <Py_ssize_t> PIECE)
             failure.stage = -1
             status = read_at(fd, piece, step, offset, failure)
             if status == OK:

@@ -4,7 +4,7 @@ Declarations only. Nothing here needs the module ``zarrs._core`` at run time, so
 can use these types and ``_core`` can use the codec modules.
 """
 
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 
 cdef enum Status:
@@ -59,10 +59,17 @@ ctypedef Status (*FeedFn)(
 
 ctypedef void (*ReleaseFn)(void* context) noexcept nogil
 
+# The checksum of a CHECKSUM codec after `n` more bytes; it starts at 0. And whether the trailer
+# that is stored after them agrees.
+ctypedef uint32_t (*ExtendFn)(uint32_t sum, const uint8_t* src, size_t n) noexcept nogil
+ctypedef Status (*CompareFn)(
+    uint32_t sum, const uint8_t* trailer, Failure* failure) noexcept nogil
+
 
 cdef enum CodecKind:
     COMPRESSOR = 0
-    CHECKSUM = 1  # the input followed by a checksum: nothing moves when it is decoded
+    CHECKSUM = 1  # the input followed by a checksum: nothing moves when it is decoded;
+    #               the first parameter says whether it is verified
 
 
 cdef struct Codec:
@@ -76,6 +83,8 @@ cdef struct Codec:
     FeedFn feed
     ReleaseFn release_decoder
     ReleaseFn release_encoder
+    ExtendFn extend  # a CHECKSUM's, NULL for others
+    CompareFn compare
 
 
 cdef enum:

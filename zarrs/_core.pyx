@@ -75,6 +75,7 @@ cdef enum:
     MIN_SPLIT = 512 * 1024  # needed bytes of a chunk from which on chunks are taken apart
     WAVE = 128  # chunks that are taken apart, and hence files that are open, at the same time
     FEW = 16  # so many chunks are opened before the threads of a team have woken up
+    MIN_SAVED = 64 * 1024  # decoded bytes for whose sake a stream is stopped early
     N_LOCKS = 256
 
 zarrs_start_openmp()
@@ -221,7 +222,8 @@ cdef Status _read_task(
         if status != OK:
             close_source(source)
             return status
-    if tasks.chain.has_prefix and need < task.nbytes:
+    # A stream that is stopped costs a little more than one that is decoded in one go.
+    if tasks.chain.has_prefix and task.nbytes - need >= max(MIN_SAVED, task.nbytes // 4):
         status = decode_prefix(source.fd, size, tasks.chain, space, task.nbytes, need, &decoded,
                                failure)
     else:

@@ -6,6 +6,7 @@ blocksize (0: automatic), threads inside one call.
 
 from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport uint8_t
+from libc.string cimport memset
 
 from zarrs._clib.blosc cimport (
     BLOSC_MAX_BUFFERSIZE,
@@ -56,16 +57,13 @@ cdef size_t bound(const Params* params, size_t n) noexcept nogil:
 
 
 cdef Codec _codec
+memset(&_codec, 0, sizeof(Codec))
 _codec.name = b"blosc"
 _codec.kind = COMPRESSOR
-_codec.trailer = 0
 _codec.decode = decode
 _codec.encode = encode
 _codec.bound = bound
-_codec.begin = NULL
-_codec.feed = NULL
 _codec.release_decoder = release_decoder
-_codec.release_encoder = NULL
 
 
 def capsule() -> object:

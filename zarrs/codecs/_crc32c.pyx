@@ -5,7 +5,7 @@ Params: whether the checksum is verified when decoding.
 
 from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport uint8_t, uint32_t
-from libc.string cimport memmove
+from libc.string cimport memmove, memset
 
 from zarrs._core cimport (
     BAD_CHECKSUM,
@@ -27,14 +27,25 @@ cdef extern from "_native/crc32c.h" nogil:
     uint32_t zarrs_crc32c_software(uint32_t crc, const uint8_t* p, size_t n)
 
 
+cdef enum:
+    TRAILER = 4
+
 zarrs_crc32c_init()
 cdef bint _has_hardware = zarrs_crc32c_has_hardware()
 
 
-cdef inline uint32_t _checksum(const uint8_t* p, size_t n) noexcept nogil:
+cdef uint32_t extend(uint32_t crc, const uint8_t* src, size_t n) noexcept nogil:
     if _has_hardware:
-        return zarrs_crc32c_hardware(0, p, n)
-    return zarrs_crc32c_software(0, p, n)
+        return zarrs_crc32c_hardware(crc, src, n)
+    return zarrs_crc32c_software(crc, src, n)
+
+
+cdef Status compare(uint32_t crc, const uint8_t* trailer, Failure* failure) noexcept nogil:
+    cdef uint32_t stored = (<uint32_t> trailer[0] | <uint32_t> trailer[1] << 8
+                            | <uint32_t> trailer[2] << 16 | <uint32_t> trailer[3] << 24)
+    failure.expected = stored
+    failure.found = crc
+    return OK if stored == crc else BAD_CHECKSUM
 
 
 cdef Status decode(
@@ -42,52 +53,44 @@ cdef Status decode(
     uint8_t* dst, size_t capacity, size_t* written, Failure* failure,
 ) noexcept nogil:
     # The data stay where they are: `dst` is not used.
-    cdef uint32_t stored
-    if n < 4:
-        failure.expected = 4
+    if n < TRAILER:
+        failure.expected = TRAILER
         failure.found = n
         return WRONG_SIZE
-    n -= 4
-    written[0] = n
-    if params.v[0]:
-        stored = (<uint32_t> src[n] | <uint32_t> src[n + 1] << 8
-                  | <uint32_t> src[n + 2] << 16 | <uint32_t> src[n + 3] << 24)
-        failure.expected = stored
-        failure.found = _checksum(src, n)
-        if failure.expected != failure.found:
-            return BAD_CHECKSUM
-    return OK
+    written[0] = n - TRAILER
+    if not params.v[0]:
+        return OK
+    return compare(extend(0, src, n - TRAILER), src + n - TRAILER, failure)
 
 
 cdef Status encode(
     const Params* params, void** context, const uint8_t* src, size_t n,
     uint8_t* dst, size_t capacity, size_t* written, Failure* failure,
 ) noexcept nogil:
-    cdef uint32_t crc = _checksum(src, n)
+    cdef uint32_t crc = extend(0, src, n)
     cdef int k
     if dst != src:
         memmove(dst, src, n)
-    for k in range(4):
+    for k in range(TRAILER):
         dst[n + k] = <uint8_t> (crc >> (8 * k))
-    written[0] = n + 4
+    written[0] = n + TRAILER
     return OK
 
 
 cdef size_t bound(const Params* params, size_t n) noexcept nogil:
-    return n + 4
+    return n + TRAILER
 
 
 cdef Codec _codec
+memset(&_codec, 0, sizeof(Codec))
 _codec.name = b"crc32c"
 _codec.kind = CHECKSUM
-_codec.trailer = 4
+_codec.trailer = TRAILER
 _codec.decode = decode
 _codec.encode = encode
 _codec.bound = bound
-_codec.begin = NULL
-_codec.feed = NULL
-_codec.release_decoder = NULL
-_codec.release_encoder = NULL
+_codec.extend = extend
+_codec.compare = compare
 
 
 def capsule() -> object:

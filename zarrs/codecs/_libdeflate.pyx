@@ -170,14 +170,11 @@ cdef Codec _codec
 
 def capsule(streams: object) -> object:
     """The codec's table entry, for ``_core.register_codec``; ``streams`` is that of ``_zlib``."""
-    global _streams
+    global _codec, _streams
     _streams = <const Codec*> PyCapsule_GetPointer(streams, b"zarrs.codec")
-    _codec.name = _streams.name
-    _codec.kind = _streams.kind
-    _codec.trailer = 0
+    _codec = _streams[0]
     _codec.decode = decode
     _codec.encode = encode
-    _codec.bound = _streams.bound
     _codec.begin = begin
     _codec.feed = feed
     _codec.release_decoder = release_decoder

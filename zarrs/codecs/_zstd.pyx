@@ -5,6 +5,7 @@ Params: level (0: the library's default), checksum flag.
 
 from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport uint8_t
+from libc.string cimport memset
 
 from zarrs._clib.zstd cimport (
     ZSTD_c_checksumFlag,
@@ -153,9 +154,9 @@ cdef void release_encoder(void* context) noexcept nogil:
 
 
 cdef Codec _codec
+memset(&_codec, 0, sizeof(Codec))
 _codec.name = b"zstd"
 _codec.kind = COMPRESSOR
-_codec.trailer = 0
 _codec.decode = decode
 _codec.encode = encode
 _codec.bound = bound
