@@ -487,14 +487,9 @@ def child_threads(path: str, callers: int, workers: int) -> None:
     zarr.config.set({"threading.max_workers": workers})
     array = ours_open(path)
     data = np.asarray(stock_read(path))
-    before, most, stop = native_threads(), 0, threading.Event()
+    before, most = native_threads(), 0
     errors: list[BaseException] = []
-
-    def watch() -> None:
-        nonlocal most
-        while not stop.is_set():
-            most = max(most, native_threads())
-            time.sleep(0.0005)
+    working, leave = list(range(callers)), threading.Event()
 
     def call(i: int) -> None:
         try:
@@ -503,16 +498,18 @@ def child_threads(path: str, callers: int, workers: int) -> None:
                 array[i * 20 : i * 20 + 20] = data[i * 20 : i * 20 + 20]
         except BaseException as error:
             errors.append(error)
+        working.remove(i)
+        leave.wait()  # a thread that ends is gone for Python before it is for the system
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
     threads = [threading.Thread(target=call, args=(i,)) for i in range(callers)]
     for thread in threads:
         thread.start()
+    while working:
+        most = max(most, native_threads())
+        time.sleep(0.0005)
+    leave.set()
     for thread in threads:
         thread.join()
-    stop.set()
-    watcher.join()
     emit({"extra": most - before, "errors": [repr(e) for e in errors]})
 
 

@@ -43,7 +43,7 @@ INLINE_BYTES = 512 * 1024
 # and the microseconds that are worth starting a thread for.
 CHUNK_COST = 8
 BYTES_A_MICROSECOND = 2000
-THREAD_COST = 100
+THREAD_COST = 200
 PIECE = 256 * 1024
 
 FILL_KINDS = {2: 1, 4: 2, 8: 3}  # size of a float -> the FillKind that takes any NaN for empty
