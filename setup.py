@@ -41,7 +41,6 @@ MODULES = {
     "zarrs.codecs._lz4": "lz4",
     "zarrs.codecs._libdeflate": "libdeflate",
 }
-LIBDEFLATE = "zarrs.codecs._libdeflate"  # the one that may be left out
 
 
 def switch(name: str) -> bool:
@@ -91,9 +90,6 @@ class BuildExt(build_ext):
     def build_extensions(self) -> None:
         """Compile everything, again if anything but the sources has changed."""
         libraries = self.find_libraries()
-        if libraries["libdeflate"] is None:
-            self.extensions = [e for e in self.extensions if MODULES[e.name] != "libdeflate"]
-            Path(self.get_ext_fullpath(LIBDEFLATE)).unlink(missing_ok=True)  # of an older build
         info = self.build_info(libraries)
         stamp = Path(self.build_temp, "stamp.txt")
         state = f"{info}{self.compiler.compiler_so}{COMPILE_ARGS}"
@@ -122,7 +118,7 @@ class BuildExt(build_ext):
             libraries.update(found.from_wheels())
             libraries["libdeflate"] = found.find_libdeflate(self.compiler)
             if libraries["libdeflate"] is None:
-                print("zarrs: no libdeflate here: gzip and zlib will use zlib-ng", file=sys.stderr)
+                print("zarrs: no libdeflate here: it is looked for at run time", file=sys.stderr)
         libraries["openmp"] = found.find_openmp(self.compiler)
         if libraries["openmp"] is None:
             message = (
@@ -150,6 +146,11 @@ class BuildExt(build_ext):
             extension.extra_link_args += library.link_args
         if SYSTEM and MODULES[extension.name] == "zlib":
             extension.define_macros = [("ZARRS_SYSTEM_ZLIB", "1")]
+        if MODULES[extension.name] == "libdeflate":
+            if library is not None:
+                extension.define_macros = [("ZARRS_LINK_LIBDEFLATE", "1")]
+            elif not found.MACOS:
+                extension.extra_link_args += ["-ldl"]
 
     def build_info(self, libraries: dict[str, found.Library | None]) -> str:
         """Return the module zarrs._build_info; zarrs/_build_info.pyi says what is in it."""
@@ -170,7 +171,6 @@ class BuildExt(build_ext):
 
     def copy_extensions_to_source(self) -> None:
         """Leave _build_info.py beside extensions that are built in place."""
-        Path(self.get_ext_filename(LIBDEFLATE)).unlink(missing_ok=True)
         super().copy_extensions_to_source()
         self.copy_file(Path(self.build_lib, "zarrs", "_build_info.py"), "zarrs/_build_info.py")
 

@@ -222,8 +222,8 @@ cdef Status _read_task(
         if status != OK:
             close_source(source)
             return status
-    # A stream that is stopped costs a little more than one that is decoded in one go.
-    if tasks.chain.has_prefix and task.nbytes - need >= max(MIN_SAVED, task.nbytes // 4):
+    # A stream that can be stopped is decoded more slowly than one that is decoded in one go.
+    if tasks.chain.has_prefix and task.nbytes - need >= max(MIN_SAVED, task.nbytes // 3):
         status = decode_prefix(source.fd, size, tasks.chain, space, task.nbytes, need, &decoded,
                                failure)
     else:

@@ -1,7 +1,8 @@
 """Deflate in a gzip (RFC 1952) or zlib (RFC 1950) wrapper, in one shot, with libdeflate.
 
-It replaces the one-shot calls of ``_zlib`` where it is installed; libdeflate has no streams, so
-the decoding of prefixes stays there. Params: as for ``_zlib``.
+It replaces the one-shot calls of ``_zlib`` where the library is installed; elsewhere this module
+cannot be imported. libdeflate has no streams, so the decoding of prefixes stays there. Params: as
+for ``_zlib``.
 """
 
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
@@ -21,29 +22,34 @@ from zarrs._core cimport (
 )
 
 
-cdef extern from "libdeflate.h" nogil:
-    const char* LIBDEFLATE_VERSION_STRING
+cdef extern from "_native/libdeflate.h" nogil:
+    """
+    typedef struct libdeflate_compressor libdeflate_compressor;
+    typedef struct libdeflate_decompressor libdeflate_decompressor;
+    typedef enum libdeflate_result libdeflate_result;
+    """
+    const char* ZARRS_LIBDEFLATE_VERSION
+    bint zarrs_load_libdeflate()
     ctypedef struct libdeflate_compressor:
         pass
     ctypedef struct libdeflate_decompressor:
         pass
     ctypedef enum libdeflate_result:
         LIBDEFLATE_SUCCESS
-        LIBDEFLATE_BAD_DATA
-        LIBDEFLATE_SHORT_OUTPUT
         LIBDEFLATE_INSUFFICIENT_SPACE
-    libdeflate_compressor* libdeflate_alloc_compressor(int level)
-    void libdeflate_free_compressor(libdeflate_compressor*)
-    size_t libdeflate_gzip_compress(
-        libdeflate_compressor*, const void*, size_t, void*, size_t)
-    size_t libdeflate_zlib_compress(
-        libdeflate_compressor*, const void*, size_t, void*, size_t)
-    libdeflate_decompressor* libdeflate_alloc_decompressor()
-    void libdeflate_free_decompressor(libdeflate_decompressor*)
-    libdeflate_result libdeflate_gzip_decompress_ex(
+    libdeflate_compressor* zarrs_alloc_compressor(int level)
+    void zarrs_free_compressor(libdeflate_compressor*)
+    size_t zarrs_gzip_compress(libdeflate_compressor*, const void*, size_t, void*, size_t)
+    size_t zarrs_zlib_compress(libdeflate_compressor*, const void*, size_t, void*, size_t)
+    libdeflate_decompressor* zarrs_alloc_decompressor()
+    void zarrs_free_decompressor(libdeflate_decompressor*)
+    libdeflate_result zarrs_gzip_decompress_ex(
         libdeflate_decompressor*, const void*, size_t, void*, size_t, size_t*, size_t*)
-    libdeflate_result libdeflate_zlib_decompress_ex(
+    libdeflate_result zarrs_zlib_decompress_ex(
         libdeflate_decompressor*, const void*, size_t, void*, size_t, size_t*, size_t*)
+
+if not zarrs_load_libdeflate():
+    raise ImportError("libdeflate is not installed")
 
 cdef enum:
     GZIP = 0
@@ -95,15 +101,15 @@ cdef Status decode(
     if decoder == NULL:
         return NO_MEMORY
     if decoder.whole == NULL:
-        decoder.whole = libdeflate_alloc_decompressor()
+        decoder.whole = zarrs_alloc_decompressor()
         if decoder.whole == NULL:
             return NO_MEMORY
     while True:
         if params.v[1] == GZIP:
-            result = libdeflate_gzip_decompress_ex(
+            result = zarrs_gzip_decompress_ex(
                 decoder.whole, src, end - src, dst + done, capacity - done, &used, &got)
         else:
-            result = libdeflate_zlib_decompress_ex(
+            result = zarrs_zlib_decompress_ex(
                 decoder.whole, src, end - src, dst + done, capacity - done, &used, &got)
         if result == LIBDEFLATE_INSUFFICIENT_SPACE:
             failure.expected = capacity
@@ -136,17 +142,17 @@ cdef Status encode(
             return NO_MEMORY
         context[0] = encoder
     if encoder.compressor != NULL and encoder.level != level:
-        libdeflate_free_compressor(encoder.compressor)
+        zarrs_free_compressor(encoder.compressor)
         encoder.compressor = NULL
     if encoder.compressor == NULL:
-        encoder.compressor = libdeflate_alloc_compressor(level)
+        encoder.compressor = zarrs_alloc_compressor(level)
         if encoder.compressor == NULL:
             return NO_MEMORY
         encoder.level = level
     if params.v[1] == GZIP:
-        written[0] = libdeflate_gzip_compress(encoder.compressor, src, n, dst, capacity)
+        written[0] = zarrs_gzip_compress(encoder.compressor, src, n, dst, capacity)
     else:
-        written[0] = libdeflate_zlib_compress(encoder.compressor, src, n, dst, capacity)
+        written[0] = zarrs_zlib_compress(encoder.compressor, src, n, dst, capacity)
     return OK if written[0] else ENCODE_FAILED
 
 
@@ -155,13 +161,13 @@ cdef void release_decoder(void* context) noexcept nogil:
     if decoder.stream != NULL:
         _streams.release_decoder(decoder.stream)
     if decoder.whole != NULL:
-        libdeflate_free_decompressor(decoder.whole)
+        zarrs_free_decompressor(decoder.whole)
     free(decoder)
 
 
 cdef void release_encoder(void* context) noexcept nogil:
     if (<Encoder*> context).compressor != NULL:
-        libdeflate_free_compressor((<Encoder*> context).compressor)
+        zarrs_free_compressor((<Encoder*> context).compressor)
     free(context)
 
 
@@ -184,4 +190,4 @@ def capsule(streams: object) -> object:
 
 def library_version() -> str:
     """The version of libdeflate in use."""
-    return LIBDEFLATE_VERSION_STRING.decode()
+    return ZARRS_LIBDEFLATE_VERSION.decode()

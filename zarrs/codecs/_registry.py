@@ -9,7 +9,7 @@ from zarrs.codecs import _blosc, _crc32c, _lz4, _zlib, _zstd
 
 try:
     from zarrs.codecs import _libdeflate
-except ImportError:  # built only where the library was found
+except ImportError:  # the library is not installed
     deflate = _zlib.capsule()
 else:
     deflate = _libdeflate.capsule(_zlib.capsule())
