@@ -19,17 +19,12 @@ from posix.unistd cimport close, pread, unlink, write
 from zarrs._core cimport IO_ERROR, MISSING, NO_MEMORY, OK, WRONG_SIZE, Failure, Status
 
 
-cdef extern from "_native/replace.h" nogil:
-    int zarrs_hold(const char* path)
-    void zarrs_start_writeback(int fd)
-
 cdef extern from "<fcntl.h>" nogil:
     const int O_CLOEXEC
 
 cdef enum:
     SUFFIX_SIZE = 32  # ".", 16 hexadecimal digits, ".partial", NUL
     MAX_ATTEMPTS = 100
-    MIN_WRITEBACK = 1024 * 1024  # for less, one more system call is not worth it
     MAX_TRANSFER = 1 << 30  # Linux moves at most 2 GiB a call, macOS less than that
 
 
@@ -160,7 +155,6 @@ cdef Status replace_file(
     cdef size_t done = 0
     cdef Py_ssize_t put
     cdef int fd
-    cdef int old = -1
     cdef Status status = OK
     if temporary == NULL:
         return NO_MEMORY
@@ -178,16 +172,10 @@ cdef Status replace_file(
             status = _io_error(failure)
             break
         done += put
-    if status == OK:
-        old = zarrs_hold(path)
-        if old >= 0 and n >= MIN_WRITEBACK:
-            zarrs_start_writeback(fd)
     if close(fd) < 0 and status == OK:  # quota and network file systems report here
         status = _io_error(failure)
     if status == OK and rename(temporary, path) < 0:
         status = _io_error(failure)
-    if old >= 0:
-        close(old)
     if status != OK:
         unlink(temporary)
     free(temporary)
