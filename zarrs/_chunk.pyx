@@ -5,6 +5,7 @@ from libc.string cimport memcpy
 
 from zarrs._core cimport (
     CHECKSUM,
+    MAX_SIZE,
     MAX_STAGES,
     NO_MEMORY,
     OK,
@@ -20,7 +21,7 @@ from zarrs._files cimport read_at
 from zarrs._workspace cimport reserve
 
 cdef enum:
-    PIECE = 128 * 1024  # encoded bytes read at once where work is done on the way
+    ENCODED_PIECE = 128 * 1024  # bytes of a file read at once where work is done on the way
     THREADS_PARAM = 5  # the parameter of codecs that can work with several threads
 
 
@@ -34,6 +35,7 @@ cdef Status _undo_outer_stages(
     cdef Status status
     cdef uint8_t* dst
     cdef size_t capacity, written
+    cdef int turn = 0  # which of the two buffers is free
     cdef int k
     if n_stages < 2:
         return OK
@@ -41,6 +43,8 @@ cdef Status _undo_outer_stages(
     for k in range(1, n_stages):
         stage = &chain.stages[k - 1]
         bounds[k] = stage.codec.bound(&stage.params, bounds[k - 1])
+        if bounds[k] < bounds[k - 1] or bounds[k] > MAX_SIZE:
+            return NO_MEMORY
     for k in range(n_stages - 1, 0, -1):
         stage = &chain.stages[k]
         failure.stage = k
@@ -48,9 +52,10 @@ cdef Status _undo_outer_stages(
         # Other writers' encodings of the same bytes may be longer than ours would be.
         capacity = 2 * bounds[k] + 65536
         if stage.codec.kind != CHECKSUM:
-            dst = reserve(&space.stages[k & 1], capacity)
+            dst = reserve(&space.stages[turn], capacity)
             if dst == NULL:
                 return NO_MEMORY
+            turn = 1 - turn
         status = stage.codec.decode(&stage.params, &space.decoders[stage.slot], src[0], n[0],
                                     dst, capacity, &written, failure)
         if status != OK:
@@ -92,7 +97,7 @@ cdef Status _read_encoded(
         return read_at(fd, data, size, 0, failure)
     size -= last.codec.trailer
     while offset < size and status == OK:
-        step = min(size - offset, <Py_ssize_t> PIECE)
+        step = min(size - offset, <Py_ssize_t> ENCODED_PIECE)
         status = read_at(fd, data + offset, step, offset, failure)
         if status == OK:
             checksum = last.codec.extend(checksum, data + offset, step)
@@ -194,11 +199,11 @@ cdef Status decode_prefix(
             status = stage.codec.feed(&stage.params, context, src, n, dst, nbytes, need,
                                       &position, failure)
     else:
-        piece = reserve(&space.file, PIECE)
+        piece = reserve(&space.file, ENCODED_PIECE)
         if piece == NULL:
             return NO_MEMORY
         while status == OK and <int64_t> position < need and offset < size:
-            step = min(size - offset, <Py_ssize_t> PIECE)
+            step = min(size - offset, <Py_ssize_t> ENCODED_PIECE)
             failure.stage = -1
             status = read_at(fd, piece, step, offset, failure)
             if status == OK:

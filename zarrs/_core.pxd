@@ -93,6 +93,13 @@ cdef enum:
     MAX_SEGMENTS = 64
     MAX_NDIM = 64
 
+# No buffer is bigger: room for sums and small products of sizes remains.
+cdef extern from *:
+    """
+    #define ZARRS_MAX_SIZE ((size_t)(PTRDIFF_MAX / 8))
+    """
+    const size_t MAX_SIZE "ZARRS_MAX_SIZE"
+
 
 cdef struct Stage:
     const Codec* codec

@@ -266,7 +266,7 @@ def make_plan(
                     return "the selection has a backward slice"
                 if count[a] == 0:
                     task.empty = True
-                step[a] = by
+                step[a] = by if count[a] > 1 else 1  # of one item the step is no distance
                 task.chunk_offset += start * chunk_stride[a]
                 if out_axis >= PyTuple_GET_SIZE(<object> out_sel):
                     return "the selections in chunk and array do not match"
@@ -282,7 +282,8 @@ def make_plan(
                     ):
                         return "the selections in chunk and array do not match"
                     task.array_offset += start * array_stride[out_axis]
-                    stride[a] = by * array_stride[out_axis]
+                    if count[a] > 1:
+                        stride[a] = by * array_stride[out_axis]
                 out_axis += 1
             else:
                 if not PyLong_CheckExact(<object> sel) and not isinstance(<object> sel, _integer):

@@ -9,7 +9,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
 
-from zarrs._core cimport MAX_CODECS, Buffer, Codec, Workspace
+from zarrs._core cimport MAX_CODECS, MAX_SIZE, Buffer, Codec, Workspace
 
 cdef enum:
     KEEP = 16 * 1024 * 1024  # scratch of each kind that is kept from call to call
@@ -39,6 +39,8 @@ cdef const Codec* codec_at(int slot) noexcept nogil:
 
 cdef uint8_t* reserve(Buffer* buffer, size_t n) noexcept nogil:
     """Memory for ``n`` bytes whose old contents do not matter; NULL when there is none."""
+    if n > MAX_SIZE:
+        return NULL
     if n > buffer.capacity or buffer.data == NULL:
         free(buffer.data)
         buffer.capacity = n + n // 8 + 64

@@ -46,6 +46,8 @@ BYTES_A_MICROSECOND = 2000
 THREAD_COST = 200
 PIECE = 256 * 1024
 
+MAX_CHUNK_BYTES = 2**60
+
 FILL_KINDS = {2: 1, 4: 2, 8: 3}  # size of a float -> the FillKind that takes any NaN for empty
 
 
@@ -366,6 +368,8 @@ class ZarrsCodecPipeline(CodecPipeline):
             size = chain.dtype.itemsize
             for n in spec.shape:
                 size *= n
+            if size > MAX_CHUNK_BYTES:
+                return f"a chunk of {size} bytes is too big for native code"
             return spec.shape, size
 
         return make_plan(

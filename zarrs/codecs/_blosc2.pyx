@@ -38,6 +38,7 @@ cdef enum:
     FORMAT_VERSION = 2
     FLAG_STORED = 0x2
     FLAGS_EXTENDED = 0x5  # both shuffles at once: a buffer that only C-Blosc2 understands
+    FLAG_RESERVED = 0x8  # C-Blosc2's delta filter, which C-Blosc 1 does not have
     ERROR_MEMORY = -4
 
 blosc2_init()
@@ -71,7 +72,11 @@ cdef Status read_header(
     index.blocksize = _int32_at(header + 8)
     index.cbytes = _int32_at(header + 12)
     index.stored = (flags & FLAG_STORED) != 0
-    if header[0] != FORMAT_VERSION or (flags & FLAGS_EXTENDED) == FLAGS_EXTENDED:
+    if (
+        header[0] != FORMAT_VERSION
+        or (flags & FLAGS_EXTENDED) == FLAGS_EXTENDED
+        or flags & FLAG_RESERVED
+    ):
         return UNSUPPORTED
     if index.nbytes > capacity:
         failure.expected = capacity
@@ -127,6 +132,10 @@ cdef Status read_extents(
     for b in range(n):
         starts[b] = extents[b].start
     qsort(starts, n, sizeof(int64_t), _by_value)
+    for b in range(1, n):
+        if starts[b] == starts[b - 1]:  # read more than once, blocks could exceed the buffer
+            free(starts)
+            return CORRUPT
     for b in range(n):
         low = 0
         high = n

@@ -43,9 +43,11 @@ cdef uint32_t extend(uint32_t crc, const uint8_t* src, size_t n) noexcept nogil:
 cdef Status compare(uint32_t crc, const uint8_t* trailer, Failure* failure) noexcept nogil:
     cdef uint32_t stored = (<uint32_t> trailer[0] | <uint32_t> trailer[1] << 8
                             | <uint32_t> trailer[2] << 16 | <uint32_t> trailer[3] << 24)
+    if stored == crc:
+        return OK
     failure.expected = stored
     failure.found = crc
-    return OK if stored == crc else BAD_CHECKSUM
+    return BAD_CHECKSUM
 
 
 cdef Status decode(

@@ -51,7 +51,6 @@ from zarrs._core cimport (
 
 cdef enum:
     FEED_STEP = 8 * 1024
-    WINDOW_LOG_MAX = 30
 
 
 cdef Status _decode_error(size_t result, size_t capacity, Failure* failure) noexcept nogil:
@@ -89,7 +88,8 @@ cdef Status begin(const Params* params, void** context, Failure* failure) noexce
             return NO_MEMORY
         # Streams decode straight into the chunk: no window is buffered, so its size is no danger.
         ZSTD_DCtx_setParameter(<ZSTD_DCtx*> context[0], ZSTD_d_stableOutBuffer, 1)
-        ZSTD_DCtx_setParameter(<ZSTD_DCtx*> context[0], ZSTD_d_windowLogMax, WINDOW_LOG_MAX)
+        ZSTD_DCtx_setParameter(<ZSTD_DCtx*> context[0], ZSTD_d_windowLogMax,
+                               31 if sizeof(size_t) > 4 else 30)
     ZSTD_DCtx_reset(<ZSTD_DCtx*> context[0], ZSTD_reset_session_only)
     return OK
 

@@ -1,0 +1,137 @@
+"""The rooms that need no array: threads, keys, byte orders, checksums, the OpenMP runtime."""
+
+import doctest
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import google_crc32c
+import numpy as np
+import pytest
+from helpers import child_environment
+from hypothesis import given
+from hypothesis import strategies as st
+
+import zarrs._chain
+import zarrs._errors
+import zarrs._threads
+from zarrs._chain import swapped_segments
+from zarrs._threads import Budget, available_cpus, balance, cgroup_quota
+from zarrs.codecs import _crc32c
+
+
+@pytest.mark.parametrize("module", [zarrs._chain, zarrs._errors, zarrs._threads])
+def test_examples_in_docstrings(module: object) -> None:
+    failed, tried = doctest.testmod(module)  # type: ignore[arg-type]
+    assert tried
+    assert not failed
+
+
+@given(*[st.integers(1, 300)] * 4)
+def test_balance(workers: int, n_chunks: int, a: int, b: int) -> None:
+    """Within the budget and the bounds, and no other split leaves fewer workers idle."""
+    minimum, maximum = min(a, b), max(a, b)
+    outer, inner = balance(workers, n_chunks, minimum, maximum)
+    most = min(workers, n_chunks, maximum)
+    assert inner >= 1
+    assert min(minimum, most) <= outer <= most
+    assert outer * inner <= workers
+    assert all(n * (workers // n) <= outer * inner for n in range(min(minimum, most), most + 1))
+
+
+def test_budget() -> None:
+    """Nobody goes without, and no more than the limit is handed out beyond that."""
+    budget = Budget()
+    assert budget.claim(8, 4) == 4
+    assert budget.claim(8, 4) == 1
+    budget.release(4)
+    assert budget.claim(2, 4) == 2
+    budget.release(2)
+    budget.release(1)
+    assert budget.claim(9, 4) == 4
+
+
+@pytest.mark.parametrize(
+    ("files", "cpus"),
+    [
+        ({}, None),
+        ({"cpu.max": "max 100000"}, None),
+        ({"cpu.max": "150000 100000"}, 1.5),
+        ({"cpu.max": "rubbish"}, None),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
+    ],
+)
+def test_cgroup_quota(tmp_path: Path, files: dict[str, str], cpus: float | None) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cgroup_quota(tmp_path) == cpus
+
+
+@pytest.mark.parametrize(("value", "most"), [("1", 1), ("1,2", 1), ("", None), ("many", None)])
+def test_omp_num_threads(monkeypatch: pytest.MonkeyPatch, value: str, most: int | None) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    everything = available_cpus()
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    assert available_cpus() == (most or everything)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+def test_affinity() -> None:
+    code = (
+        "import os; os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])\n"
+        "from zarrs._threads import available_cpus; print(available_cpus())"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=child_environment()
+    )
+    assert out.stdout == "1\n", out.stderr
+
+
+def test_the_environment_is_left_alone() -> None:
+    """What the OpenMP runtime is told while it is loaded does not stay in the environment."""
+    code = "import os; a = dict(os.environ); import zarrs; print(a == dict(os.environ))"
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=child_environment()
+    )
+    assert out.stdout == "True\n", out.stderr
+
+
+@given(st.binary(max_size=40_000), st.integers(0, 9))
+def test_crc32c(data: bytes, skip: int) -> None:
+    """Both ways to compute it, at any alignment, against Google's."""
+    data = data[skip:]
+    assert _crc32c.checksum(data) == google_crc32c.value(data)
+    assert _crc32c.checksum(data, hardware=False) == google_crc32c.value(data)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("<u2", ">u2"),
+        ("<c16", ">c16"),
+        ("<U5", ">U5"),
+        ("<M8[s]", ">M8[s]"),
+        (
+            [("a", "<i4"), ("b", "u1"), ("c", "<c8", (3,))],
+            [("a", ">i4"), ("b", "u1"), ("c", ">c8", (3,))],
+        ),
+        ([("a", [("x", "<i2"), ("y", ">f4")])], [("a", [("x", "<i2"), ("y", "<f4")])]),
+    ],
+)
+def test_swapped_segments(a: object, b: object) -> None:
+    """Reversing just these bytes turns the one type into the other."""
+    one, other = np.dtype(a), np.dtype(b)  # type: ignore[call-overload]
+    raw = np.arange(one.itemsize, dtype="u1")
+    swapped = raw.copy()
+    for offset, unit, count in swapped_segments(one, other) or []:
+        part = swapped[offset : offset + unit * count].reshape(count, unit)
+        part[:] = part[:, ::-1].copy()
+    assert np.array_equal(raw.view(one).astype(other).view("u1"), swapped)
+
+
+@pytest.mark.parametrize("other", ["<i8", "<u4", "M8[s]", [("a", "<i4")]])
+def test_other_types_are_not_swapped(other: object) -> None:
+    assert swapped_segments(np.dtype("<i4"), np.dtype(other)) is None  # type: ignore[call-overload]
