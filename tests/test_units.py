@@ -135,3 +135,59 @@ def test_swapped_segments(a: object, b: object) -> None:
 @pytest.mark.parametrize("other", ["<i8", "<u4", "M8[s]", [("a", "<i4")]])
 def test_other_types_are_not_swapped(other: object) -> None:
     assert swapped_segments(np.dtype("<i4"), np.dtype(other)) is None  # type: ignore[call-overload]
+
+
+def test_without_libdeflate(tmp_path: Path) -> None:
+    """gzip and zlib work with zlib-ng alone, as where libdeflate is not installed."""
+    code = """
+import sys
+sys.modules["zarrs.codecs._libdeflate"] = None  # importing it fails
+import gzip, zlib, warnings
+from pathlib import Path
+import numpy as np, zarr, zarrs
+from numcodecs.zlib import Zlib
+from zarr.codecs import GzipCodec
+warnings.simplefilter("error")
+assert zarrs.show_config(mode="dicts")["libraries"]["libdeflate"]["running"] is None
+zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline", "codec_pipeline.strict": True})
+data = np.random.default_rng(0).integers(0, 99, 400_000)
+kinds = [(3, GzipCodec(level=k), gzip) for k in (0, 1, 6, 9)]
+kinds += [(2, Zlib(level=k), zlib) for k in (0, 1, 9)]
+for n, (zarr_format, codec, reader) in enumerate(kinds):
+    path = Path(sys.argv[1], str(n))
+    array = zarr.create_array(
+        path, shape=data.shape, chunks=data.shape, dtype=data.dtype,
+        zarr_format=zarr_format, compressors=codec,
+    )
+    array[:] = data
+    file = path / ("0" if zarr_format == 2 else "c/0")
+    assert reader.decompress(file.read_bytes()) == data.tobytes()
+    assert np.array_equal(array[:], data) and array[5] == data[5]
+    for wrong in (data[:-1], np.append(data, 1)):
+        file.write_bytes(reader.compress(wrong.tobytes()))
+        try:
+            array[:]
+        except zarrs.ChunkError as error:
+            assert "bytes" in str(error)
+        else:
+            raise AssertionError(codec)
+    half = gzip.compress(data[:7].tobytes()) + b"\\0\\0" + gzip.compress(data[7:].tobytes())
+    if reader is gzip:
+        file.write_bytes(half)
+        assert np.array_equal(array[:], data)
+        file.write_bytes(half + b"rest")
+        try:
+            array[:]
+        except zarrs.ChunkError:
+            pass
+        else:
+            raise AssertionError(codec)
+print("ok")
+"""
+    out = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=child_environment(),
+    )
+    assert out.stdout == "ok\n", out.stderr
