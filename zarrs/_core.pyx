@@ -173,9 +173,14 @@ cdef class Layout:
 # ---------------------------------------------------------------------------------------------
 # Reading
 
+cdef struct Piece:
+    Py_ssize_t task
+    Py_ssize_t number
+    const char* dst  # where its first item goes
+
+
 cdef Status _read_task(
-    const Tasks* tasks, Task* task, Workspace* space,
-    Source* source, bint split,
+    const Tasks* tasks, Task* task, Workspace* space, Source* source, bint split,
 ) noexcept nogil:
     # Reads one chunk; or, if `split`, opens it and leaves its pieces for later.
     cdef Failure* failure = &task.failure
@@ -240,8 +245,7 @@ cdef Status _read_task(
 
 
 cdef void _read_one(
-    Tasks* tasks, Py_ssize_t i, Workspace* space,
-    Source* source, bint split,
+    Tasks* tasks, Py_ssize_t i, Workspace* space, Source* source, bint split,
 ) noexcept nogil:
     cdef Task* task = &tasks.items[i]
     source.n_pieces = 0
@@ -255,8 +259,7 @@ cdef void _read_one(
 
 
 cdef void _read_piece(
-    Tasks* tasks, const Piece* piece, Workspace* space,
-    Source* source,
+    Tasks* tasks, const Piece* piece, Workspace* space, Source* source,
 ) noexcept nogil:
     cdef Task* task = &tasks.items[piece.task]
     cdef Failure failure
@@ -277,12 +280,6 @@ cdef void _read_piece(
         close_source(source)
 
 
-cdef struct Piece:
-    Py_ssize_t task
-    Py_ssize_t number
-    const char* dst  # where its first item goes
-
-
 cdef pthread_mutex_t _record_lock
 
 
@@ -300,8 +297,7 @@ cdef int _by_destination(const void* a, const void* b) noexcept nogil:
 
 
 cdef Py_ssize_t _collect_pieces(
-    const Tasks* tasks, Py_ssize_t first, Py_ssize_t stop,
-    Source* sources, Piece* pieces,
+    const Tasks* tasks, Py_ssize_t first, Py_ssize_t stop, Source* sources, Piece* pieces,
 ) noexcept nogil:
     # Lists the wanted pieces in the order of the memory they go to; with NULL, counts all.
     cdef Py_ssize_t n = 0
