@@ -108,6 +108,23 @@ def test_one_bad_chunk_among_good_ones(native: None, tmp_path: Path, name: str) 
     assert_same(array[64:], data[64:])
 
 
+@pytest.mark.parametrize("place", [0, 1_500_000, -5, -1])
+def test_checksums_of_what_is_not_selected(native: None, tmp_path: Path, place: int) -> None:
+    """A point of a big raw chunk is not returned before all of the chunk has been verified."""
+    array = zarr.create_array(tmp_path, shape=SHAPE, chunks=SHAPE, dtype="<f4", **CHAINS["crc32c"])
+    array[...] = data = _data("<f4")
+    assert_same(array[50, 60, 70], data[50, 60, 70])
+    file = chunk_file(tmp_path, 3, 0, 0, 0)
+    encoded = bytearray(file.read_bytes())
+    encoded[place] ^= 4
+    file.write_bytes(encoded)
+    for selection in ((50, 60, 70), (..., 5)):
+        with pytest.raises(zarrs.ChunkError, match="checksum"):
+            array[selection]
+    with zarr.config.set({"codec_pipeline.validate_checksums": False}):
+        assert_same(ours_open(tmp_path)[50, 60, 70], data[50, 60, 70])
+
+
 def test_blosc_written_by_several_threads(native: None, tmp_path: Path) -> None:
     """Blocks in any order, as Blosc's own threads leave them."""
     data = _data("<f4")

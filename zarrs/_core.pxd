@@ -127,6 +127,7 @@ cdef struct ChainSpec:
     int n_stages
     Py_ssize_t tail  # bytes after the data that are neither checked nor used
     bint is_blosc  # one stage, whose blocks can be decoded on their own
+    bint is_checked_raw  # one stage, a checksum that is verified
     bint has_prefix  # decoding can stop early
 
 

@@ -42,6 +42,7 @@ from zarrs._partial cimport (
     cut_raw,
     open_blosc,
     read_raw,
+    read_verified,
     run_blosc_piece,
     run_raw_piece,
     wants_blosc_piece,
@@ -113,6 +114,9 @@ cdef class Chain:
         stage = &self.spec.stages[0]
         self.spec.is_blosc = self.spec.n_stages == 1 and stage.codec.decode == decode_blosc
         self.spec.has_prefix = self.spec.n_stages > 0 and stage.codec.feed != NULL
+        self.spec.is_checked_raw = (
+            self.spec.n_stages == 1 and stage.codec.extend != NULL and stage.params.v[0] != 0
+        )
 
     @property
     def enterable(self) -> bool:
@@ -179,6 +183,15 @@ cdef struct Piece:
     const char* dst  # where its first item goes
 
 
+cdef inline bint _is_little(const Box* box, const Item* item, const Task* task) noexcept nogil:
+    # Whether a box is so small a part of its chunk that it matters little how it is copied.
+    cdef int64_t selected = item.size
+    cdef int k
+    for k in range(box.ndim):
+        selected *= box.count[k]
+    return 8 * selected <= task.nbytes
+
+
 cdef Status _read_task(
     const Tasks* tasks, Task* task, Workspace* space, Source* source, bint split,
 ) noexcept nogil:
@@ -227,6 +240,10 @@ cdef Status _read_task(
         if status != OK:
             close_source(source)
             return status
+    if tasks.chain.is_checked_raw and task.nbytes > PIECE and _is_little(&box, item, task):
+        status = read_verified(source.fd, size, tasks, task, &box, space, failure)
+        close_source(source)
+        return status
     # A stream that can be stopped is decoded more slowly than one that is decoded in one go.
     if tasks.chain.has_prefix and task.nbytes - need >= max(MIN_SAVED, task.nbytes // 3):
         status = decode_prefix(source.fd, size, tasks.chain, space, task.nbytes, need, &decoded,

@@ -28,6 +28,11 @@ cdef Status read_raw(
     Failure* failure,
 ) noexcept nogil
 
+cdef Status read_verified(
+    int fd, Py_ssize_t size, const Tasks* tasks, const Task* task, const Box* box,
+    Workspace* space, Failure* failure,
+) noexcept nogil
+
 cdef void close_source(Source* source) noexcept nogil
 
 cdef Status open_blosc(
