@@ -55,8 +55,6 @@ import os
 
 
 cdef extern from "_native/openmp.h" nogil:
-    const bint ZARRS_HAVE_OPENMP
-    const int ZARRS_OPENMP_DATE
     void zarrs_release_team()
     int zarrs_start_openmp()
 
@@ -564,8 +562,3 @@ def release_team() -> None:
     """End the threads that OpenMP keeps for the calling thread."""
     with nogil:
         zarrs_release_team()
-
-
-def openmp_date() -> int:
-    """The date of the OpenMP specification the build follows, as ``201511``; 0 without OpenMP."""
-    return ZARRS_OPENMP_DATE if ZARRS_HAVE_OPENMP else 0

@@ -11,7 +11,6 @@ cdef extern from * nogil:
     const char *ZSTD_versionString(void);
     unsigned ZSTD_isError(size_t code);
     int ZSTD_getErrorCode(size_t code);
-    const char *ZSTD_getErrorName(size_t code);
     size_t ZSTD_compressBound(size_t size);
     ZSTD_CCtx *ZSTD_createCCtx(void);
     size_t ZSTD_freeCCtx(ZSTD_CCtx *context);
@@ -41,7 +40,6 @@ cdef extern from * nogil:
     const char* ZSTD_versionString()
     unsigned ZSTD_isError(size_t)
     int ZSTD_getErrorCode(size_t)
-    const char* ZSTD_getErrorName(size_t)
     size_t ZSTD_compressBound(size_t)
     ZSTD_CCtx* ZSTD_createCCtx()
     size_t ZSTD_freeCCtx(ZSTD_CCtx*)

@@ -4,8 +4,6 @@
 
 #ifdef _OPENMP
 #include <omp.h>
-#define ZARRS_HAVE_OPENMP 1
-#define ZARRS_OPENMP_DATE _OPENMP
 
 /* Ends the calling thread's team, which otherwise waits for its next loop. */
 static inline void zarrs_release_team(void)
@@ -18,8 +16,6 @@ static inline void zarrs_release_team(void)
 /* Makes the runtime read its environment now. */
 static inline int zarrs_start_openmp(void) { return omp_get_max_threads(); }
 #else
-#define ZARRS_HAVE_OPENMP 0
-#define ZARRS_OPENMP_DATE 0
 static inline void zarrs_release_team(void) {}
 static inline int zarrs_start_openmp(void) { return 1; }
 #endif

@@ -28,7 +28,6 @@ from zarrs._clib.zstd cimport (
     ZSTD_freeCCtx,
     ZSTD_freeDCtx,
     ZSTD_getErrorCode,
-    ZSTD_getErrorName,
     ZSTD_inBuffer,
     ZSTD_isError,
     ZSTD_outBuffer,
@@ -174,8 +173,3 @@ def capsule() -> object:
 def library_version() -> str:
     """The version of libzstd in use."""
     return ZSTD_versionString().decode()
-
-
-def error_name(code: int) -> str:
-    """What libzstd calls one of its error codes."""
-    return ZSTD_getErrorName(<size_t> -code).decode()
