@@ -38,7 +38,7 @@ from helpers import (
     stock_read,
     zarr_has,
 )
-from zarr.codecs import BloscCodec, ZstdCodec
+from zarr.codecs import BloscCodec, BytesCodec, ShardingCodec, TransposeCodec, ZstdCodec
 from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 import zarrs
@@ -89,13 +89,32 @@ def _array(store: Any, **kw: Any) -> zarr.Array:
 
 
 NOT_NATIVE: dict[str, tuple[str, Callable[[Path], zarr.Array]]] = {
-    "sharding": ("sharding_indexed", lambda path: _array(path, shards=(8, 6))),
+    "inner-codec": (
+        "sharding_indexed > zstd",
+        lambda path: _array(path, shards=(8, 6), compressors=[OwnZstd()]),
+    ),
+    "index-codec": (
+        "sharding_indexed",
+        lambda path: _array(
+            path,
+            chunks=(8, 6),
+            compressors=[],
+            serializer=ShardingCodec(
+                chunk_shape=(4, 3),
+                codecs=[BytesCodec(endian="little")],
+                index_codecs=[TransposeCodec(order=(1, 0, 2)), BytesCodec(endian="little")],
+            ),
+        ),
+    ),
     "memory": ("MemoryStore", lambda path: _array(MemoryStore())),
     "subclass": ("OwnLocalStore", lambda path: _array(OwnLocalStore(path))),
     "wrapper": ("WrapperStore", lambda path: _array(WrapperStore(LocalStore(path)))),
     "own-codec": ("zstd", lambda path: _array(path, compressors=[OwnZstd()])),
     "strings": ("vlen-utf8", lambda path: _array(path, dtype=str, fill_value="")),
 }
+
+
+OWN_CODECS = ("own-codec", "inner-codec")
 
 
 @pytest.mark.parametrize("case", NOT_NATIVE)
@@ -115,14 +134,16 @@ def test_what_is_not_native_says_why(tmp_path: Path, case: str) -> None:
     assert np.array_equal(np.asarray(array[...]), data)
     assert np.array_equal(np.asarray(array[1:5, 2]), data[1:5, 2])
     with zarr.config.set({"codec_pipeline.strict": True}):
-        strict = zarr.open_array(array.store) if case != "own-codec" else make(tmp_path / "strict")
+        strict = (
+            zarr.open_array(array.store) if case not in OWN_CODECS else make(tmp_path / "strict")
+        )
         with pytest.raises(zarrs.NotNativeError) as reading:
             strict[...]
         with pytest.raises(zarrs.NotNativeError):
             strict[...] = data
         assert isinstance(reading.value, RuntimeError)
         assert any(p.reason in str(reading.value) for p in faults)
-    if case not in ("own-codec", "memory"):
+    if case not in (*OWN_CODECS, "memory"):
         assert np.array_equal(np.asarray(stock_read(tmp_path)), data)
 
 

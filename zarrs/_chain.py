@@ -21,6 +21,7 @@ from zarr.codecs import (
     BytesCodec,
     Crc32cCodec,
     GzipCodec,
+    ShardingCodec,
     TransposeCodec,
     ZstdCodec,
 )
@@ -41,6 +42,8 @@ AUTOSHUFFLE = -1
 GZIP, ZLIB = 0, 1
 MAX_BLOSC_TYPESIZE = 255
 THREADED = ("blosc",)  # encoders that can use several threads for one chunk
+WRITE_ORDERS = {"lexicographic": 0, "unordered": 0, "colexicographic": 1, "morton": 2}
+MAX_DEPTH = 8  # of shards in shards
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,9 @@ class Chain:
         The data type as it lies in a decoded chunk.
     order : tuple of int
         The array's axes in the order in which chunks are stored.
-    names : tuple of str
-        The bytes-to-bytes codecs in the order of encoding.
+    names : tuple of tuple of str
+        The bytes-to-bytes codecs in the order of encoding: those of a chunk; if that is a shard,
+        those of its inner chunks; and so on.
     reader, writer : _core.Chain
     """
 
@@ -88,18 +92,24 @@ class Chain:
     dtype: np.dtype[Any]
     stored: np.dtype[Any]
     order: tuple[int, ...]
-    names: tuple[str, ...]
+    names: tuple[tuple[str, ...], ...]
     reader: _core.Chain
     writer: _core.Chain
 
     @property
     def threaded(self) -> bool:
         """Whether some encoder can use several threads for one chunk."""
-        return any(name in THREADED for name in self.names)
+        return any(name in THREADED for name in self.names[-1])
 
 
 def make_chain(
-    codecs: Iterable[Any], zdtype: Any, ndim: int, order: str, *, validate_checksums: bool
+    codecs: Iterable[Any],
+    zdtype: Any,
+    ndim: int,
+    order: str,
+    *,
+    validate_checksums: bool,
+    depth: int = 0,
 ) -> Chain:
     """Prepare the chain of an array.
 
@@ -115,6 +125,8 @@ def make_chain(
         Memory order in the array's specification; it counts for format 2 only.
     validate_checksums : bool
         Whether checksums are verified.
+    depth : int
+        In how many shards these chunks are.
     """
     dtype = np.dtype(zdtype.to_native_dtype())
     stored = dtype
@@ -122,6 +134,8 @@ def make_chain(
     parts: list[Part] = []
     stages: list[Stage] = []
     problem = _dtype_problem(dtype)
+    inner: Chain | None = None
+    sharding: Any = None
 
     def add(name: str, stage: Stage | str | None) -> None:
         # A stage, a reason, or nothing: codecs that are but a layout leave no stage.
@@ -138,6 +152,21 @@ def make_chain(
         elif kind is BytesCodec:
             stored = _stored_dtype(zdtype, dtype, codec)
             add("bytes", problem or None)
+        elif kind is ShardingCodec:
+            sharding = codec
+            add("sharding_indexed", _sharding_problem(codec, ndim, depth) or None)
+            if depth == MAX_DEPTH:
+                continue
+            inner = make_chain(
+                codec.codecs,
+                zdtype,
+                ndim,
+                order,
+                validate_checksums=validate_checksums,
+                depth=depth + 1,
+            )
+            stored = inner.stored
+            parts += [replace(part, name=f"sharding_indexed > {part.name}") for part in inner.parts]
         elif kind is V2Codec:
             axes = axes[::-1] if order == "F" else axes
             add(f"order {order}", problem or None)
@@ -152,23 +181,57 @@ def make_chain(
             add(_name_of(codec), make(codec, validate_checksums) if make else unknown)
 
     reason = "; ".join(f"{part.name}: {part.reason}" for part in parts if not part.native)
+    if reason:
+        stages, inner = [], None
+    names: tuple[tuple[str, ...], ...] = (tuple(name for name, _ in stages),)
+    reader_shard = writer_shard = None
+    if inner is not None:
+        names += inner.names
+        reader_shard = _shard(sharding, inner, inner.reader, validate_checksums)
+        writer_shard = _shard(sharding, inner, inner.writer, validate_checksums)
     return Chain(
         parts=tuple(parts),
         reason=reason,
         dtype=dtype,
         stored=stored,
         order=axes,
-        names=tuple(name for name, _ in stages),
-        reader=_reader(stages if not reason else []),
-        writer=_core.Chain(stages if not reason else []),
+        names=names,
+        reader=_reader(stages, reader_shard),
+        writer=_core.Chain(stages, shard=writer_shard),
     )
 
 
-def _reader(stages: Sequence[Stage]) -> _core.Chain:
+def _reader(stages: Sequence[Stage], shard: _core.Shard | None) -> _core.Chain:
     # Checksums that nobody verifies are bytes at the end, and leave raw chunks what they are.
     if stages and all(name == "crc32c" and not params[0] for name, params in stages):
-        return _core.Chain([], 4 * len(stages))
-    return _core.Chain(stages)
+        return _core.Chain([], 4 * len(stages), shard)
+    return _core.Chain(stages, shard=shard)
+
+
+def _sharding_problem(codec: ShardingCodec, ndim: int, depth: int) -> str:
+    kinds = [type(one) for one in codec.index_codecs]
+    if kinds not in ([BytesCodec], [BytesCodec, Crc32cCodec]):
+        names = ", ".join(kind.__name__ for kind in kinds)
+        return f"an index with the codecs {names} has no native counterpart"
+    if _endian_of(codec.index_codecs[0]) not in ("little", "big"):
+        return "the byte order of the index is not given"
+    if len(codec.chunk_shape) != ndim:
+        return f"inner chunks have {len(codec.chunk_shape)} dimensions, the array has {ndim}"
+    return f"more than {MAX_DEPTH} shards in shards" if depth == MAX_DEPTH else ""
+
+
+def _shard(codec: Any, inner: Chain, chain: _core.Chain, validate: bool) -> _core.Shard:
+    return _core.Shard(
+        codec.chunk_shape,
+        inner.order,
+        inner.dtype.itemsize,
+        chain,
+        index_at_start=getattr(codec.index_location, "value", codec.index_location) == "start",
+        index_swapped=_endian_of(codec.index_codecs[0]) != sys.byteorder,
+        index_checksum=len(codec.index_codecs) == 2,
+        verify=validate,
+        write_order=WRITE_ORDERS[getattr(codec, "subchunk_write_order", "morton")],
+    )
 
 
 def _name_of(codec: Any) -> str:
@@ -189,9 +252,13 @@ def _dtype_problem(dtype: np.dtype[Any]) -> str:
     return ""
 
 
+def _endian_of(codec: Any) -> Any:
+    return getattr(codec.endian, "value", codec.endian)
+
+
 def _stored_dtype(zdtype: Any, dtype: np.dtype[Any], codec: Any) -> np.dtype[Any]:
     # What zarr's own codec makes of it: the byte order of numbers is the codec's.
-    endian = getattr(codec.endian, "value", codec.endian)
+    endian = _endian_of(codec)
     if isinstance(zdtype, HasEndianness):
         stored: Any = replace(zdtype, endianness=endian)
         native: np.dtype[Any] = stored.to_native_dtype()

@@ -2,18 +2,24 @@
 
 from libc.stdint cimport int64_t, uint8_t
 
-from zarrs._core cimport ChainSpec, Failure, Status, Workspace
+from zarrs._core cimport ChainSpec, Failure, Input, Status, Workspace
 
 
 cdef Status check_size(int64_t expected, int64_t found, Failure* failure) noexcept nogil
 
 cdef Status decode_chunk(
-    int fd, Py_ssize_t size, const ChainSpec* chain, Workspace* space, int64_t nbytes,
+    const Input* source, const ChainSpec* chain, Workspace* space, int64_t nbytes,
     uint8_t* dst, const uint8_t** decoded, Failure* failure) noexcept nogil
 
+cdef Status decode_shard(
+    const Input* source, const ChainSpec* chain, Workspace* space, int64_t bound,
+    uint8_t** data, Py_ssize_t* size, Failure* failure) noexcept nogil
+
 cdef Status decode_prefix(
-    int fd, Py_ssize_t size, const ChainSpec* chain, Workspace* space, int64_t nbytes, int64_t need,
+    const Input* source, const ChainSpec* chain, Workspace* space, int64_t nbytes, int64_t need,
     const uint8_t** decoded, Failure* failure) noexcept nogil
+
+cdef size_t encoded_bound(const ChainSpec* chain, size_t n) noexcept nogil
 
 cdef Status encode_chunk(
     const ChainSpec* chain, Workspace* space, const uint8_t** data, size_t* n, int inner_threads,

@@ -1,6 +1,7 @@
 """Decoding and encoding of whole chunks, or of a prefix, through all stages of a chain."""
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdlib cimport malloc, realloc
 from libc.string cimport memcpy
 
 from zarrs._core cimport (
@@ -12,17 +13,23 @@ from zarrs._core cimport (
     WRONG_SIZE,
     ChainSpec,
     Failure,
+    Input,
     Params,
     Stage,
     Status,
     Workspace,
 )
-from zarrs._files cimport read_at
+from zarrs._files cimport read_input, view_input
 from zarrs._workspace cimport reserve
 
 cdef enum:
     ENCODED_PIECE = 128 * 1024  # bytes of a file read at once where work is done on the way
     THREADS_PARAM = 5  # the parameter of codecs that can work with several threads
+
+
+cdef inline size_t _longest(size_t bound) noexcept nogil:
+    # Other writers' encodings of the same bytes may be longer than ours would be.
+    return 2 * bound + 65536
 
 
 cdef Status _undo_outer_stages(
@@ -49,8 +56,7 @@ cdef Status _undo_outer_stages(
         stage = &chain.stages[k]
         failure.stage = k
         dst = NULL
-        # Other writers' encodings of the same bytes may be longer than ours would be.
-        capacity = 2 * bounds[k] + 65536
+        capacity = _longest(bounds[k])
         if stage.codec.kind != CHECKSUM:
             dst = reserve(&space.stages[turn], capacity)
             if dst == NULL:
@@ -76,34 +82,39 @@ cdef Status check_size(int64_t expected, int64_t found, Failure* failure) noexce
 
 
 cdef Status _read_encoded(
-    int fd, Py_ssize_t size, const ChainSpec* chain, Workspace* space, const uint8_t** src,
+    const Input* source, const ChainSpec* chain, Workspace* space, const uint8_t** src,
     size_t* n, int* n_stages, Failure* failure,
 ) noexcept nogil:
     # Reads a file. A checksum around everything is verified on the way, piece by piece while they
     # are in the cache; `n_stages` says how many stages are left.
     cdef const Stage* last = &chain.stages[chain.n_stages - 1]
-    cdef uint8_t* data = reserve(&space.file, size)
+    cdef uint8_t* data
+    cdef Py_ssize_t size = source.size
     cdef Py_ssize_t offset = 0
     cdef Py_ssize_t step
     cdef uint32_t checksum = 0
     cdef Status status = OK
     failure.stage = -1
+    n[0] = size
+    n_stages[0] = chain.n_stages
+    if (
+        source.data != NULL or last.codec.extend == NULL or not last.params.v[0]
+        or size < last.codec.trailer
+    ):
+        return view_input(source, size, 0, &space.file, src, failure)
+    data = reserve(&space.file, size)
     if data == NULL:
         return NO_MEMORY
     src[0] = data
-    n[0] = size
-    n_stages[0] = chain.n_stages
-    if last.codec.extend == NULL or not last.params.v[0] or size < last.codec.trailer:
-        return read_at(fd, data, size, 0, failure)
     size -= last.codec.trailer
     while offset < size and status == OK:
         step = min(size - offset, <Py_ssize_t> ENCODED_PIECE)
-        status = read_at(fd, data + offset, step, offset, failure)
+        status = read_input(source, data + offset, step, offset, failure)
         if status == OK:
             checksum = last.codec.extend(checksum, data + offset, step)
         offset += step
     if status == OK:
-        status = read_at(fd, data + size, last.codec.trailer, size, failure)
+        status = read_input(source, data + size, last.codec.trailer, size, failure)
     if status == OK:
         failure.stage = chain.n_stages - 1
         status = last.codec.compare(checksum, data + size, failure)
@@ -113,32 +124,30 @@ cdef Status _read_encoded(
 
 
 cdef Status decode_chunk(
-    int fd, Py_ssize_t size, const ChainSpec* chain, Workspace* space, int64_t nbytes,
+    const Input* source, const ChainSpec* chain, Workspace* space, int64_t nbytes,
     uint8_t* dst, const uint8_t** decoded, Failure* failure,
 ) noexcept nogil:
-    """Decode all of an open file.
+    """Decode all of a chunk.
 
     Into ``dst``; or, if that is NULL, into scratch, unless the bytes can stay where they are.
     ``decoded`` points to them in the end.
     """
     cdef const uint8_t* src = NULL
-    cdef size_t n = size
+    cdef size_t n = 0
     cdef size_t written = 0
     cdef const Stage* stage = &chain.stages[0]
     cdef int n_stages = 0
     cdef Status status
     if chain.n_stages == 0:
         failure.stage = -1
-        status = check_size(nbytes + chain.tail, size, failure)
-        if status == OK and dst == NULL:
-            dst = reserve(&space.chunk, nbytes)
-            if dst == NULL:
-                return NO_MEMORY
-        if status == OK:
-            decoded[0] = dst
-            status = read_at(fd, dst, nbytes, 0, failure)
-        return status
-    status = _read_encoded(fd, size, chain, space, &src, &n, &n_stages, failure)
+        status = check_size(nbytes + chain.tail, source.size, failure)
+        if status != OK:
+            return status
+        if dst == NULL:
+            return view_input(source, nbytes, 0, &space.chunk, decoded, failure)
+        decoded[0] = dst
+        return read_input(source, dst, nbytes, 0, failure)
+    status = _read_encoded(source, chain, space, &src, &n, &n_stages, failure)
     if status == OK:
         status = _undo_outer_stages(chain, n_stages, space, nbytes, &src, &n, failure)
     if status != OK:
@@ -167,24 +176,68 @@ cdef Status decode_chunk(
     return status
 
 
+cdef Status decode_shard(
+    const Input* source, const ChainSpec* chain, Workspace* space, int64_t bound,
+    uint8_t** data, Py_ssize_t* size, Failure* failure,
+) noexcept nogil:
+    """Undo the codecs around a shard, into memory that the caller frees.
+
+    How long a shard is only its decoder knows; ``bound`` is what this package would make of it.
+    """
+    cdef const Stage* stage = &chain.stages[0]
+    cdef const uint8_t* src = NULL
+    cdef size_t n = 0
+    cdef size_t capacity
+    cdef int n_stages = 0
+    cdef uint8_t* shrunk
+    cdef Status status = _read_encoded(source, chain, space, &src, &n, &n_stages, failure)
+    if status == OK:
+        status = _undo_outer_stages(chain, n_stages, space, bound, &src, &n, failure)
+    if status != OK:
+        return status
+    failure.stage = 0
+    if n_stages > 0 and stage.codec.kind == CHECKSUM:
+        status = stage.codec.decode(&stage.params, NULL, src, n, NULL, 0, &n, failure)
+        if status != OK:
+            return status
+    if stage.codec.kind == CHECKSUM:
+        data[0] = <uint8_t*> malloc(max(n, <size_t> 1))
+        if data[0] == NULL:
+            return NO_MEMORY
+        memcpy(data[0], src, n)
+    else:
+        capacity = _longest(bound)
+        data[0] = <uint8_t*> malloc(capacity)
+        if data[0] == NULL:
+            return NO_MEMORY
+        status = stage.codec.decode(&stage.params, &space.decoders[stage.slot], src, n,
+                                    data[0], capacity, &n, failure)
+        if status != OK:
+            return status
+        shrunk = <uint8_t*> realloc(data[0], max(n, <size_t> 1))
+        if shrunk != NULL:
+            data[0] = shrunk
+    size[0] = n
+    return OK
+
+
 cdef Status decode_prefix(
-    int fd, Py_ssize_t size, const ChainSpec* chain, Workspace* space, int64_t nbytes, int64_t need,
+    const Input* source, const ChainSpec* chain, Workspace* space, int64_t nbytes, int64_t need,
     const uint8_t** decoded, Failure* failure,
 ) noexcept nogil:
-    """Decode at least the first ``need`` bytes of an open file into scratch."""
+    """Decode at least the first ``need`` bytes of a chunk into scratch."""
     cdef const Stage* stage = &chain.stages[0]
     cdef void** context = &space.decoders[stage.slot]
     cdef const uint8_t* src = NULL
-    cdef size_t n = size
+    cdef size_t n = source.size
     cdef size_t position = 0
     cdef Py_ssize_t offset = 0
     cdef Py_ssize_t step
     cdef int n_stages = 0
-    cdef uint8_t* piece
     cdef uint8_t* dst
     cdef Status status = OK
     if chain.n_stages > 1:
-        status = _read_encoded(fd, size, chain, space, &src, &n, &n_stages, failure)
+        status = _read_encoded(source, chain, space, &src, &n, &n_stages, failure)
         if status == OK:
             status = _undo_outer_stages(chain, n_stages, space, nbytes, &src, &n, failure)
         if status != OK:
@@ -199,16 +252,13 @@ cdef Status decode_prefix(
             status = stage.codec.feed(&stage.params, context, src, n, dst, nbytes, need,
                                       &position, failure)
     else:
-        piece = reserve(&space.file, ENCODED_PIECE)
-        if piece == NULL:
-            return NO_MEMORY
-        while status == OK and <int64_t> position < need and offset < size:
-            step = min(size - offset, <Py_ssize_t> ENCODED_PIECE)
+        while status == OK and <int64_t> position < need and offset < source.size:
+            step = min(source.size - offset, <Py_ssize_t> ENCODED_PIECE)
             failure.stage = -1
-            status = read_at(fd, piece, step, offset, failure)
+            status = view_input(source, step, offset, &space.file, &src, failure)
             if status == OK:
                 failure.stage = 0
-                status = stage.codec.feed(&stage.params, context, piece, step, dst, nbytes, need,
+                status = stage.codec.feed(&stage.params, context, src, step, dst, nbytes, need,
                                           &position, failure)
             offset += step
     if status == OK and <int64_t> position < need:
@@ -217,6 +267,20 @@ cdef Status decode_prefix(
         status = WRONG_SIZE
     decoded[0] = dst
     return status
+
+
+cdef size_t encoded_bound(const ChainSpec* chain, size_t n) noexcept nogil:
+    """At most so many bytes does this package make of ``n``; 0: too many to count."""
+    cdef const Stage* stage
+    cdef size_t bound
+    cdef int k
+    for k in range(chain.n_stages):
+        stage = &chain.stages[k]
+        bound = stage.codec.bound(&stage.params, n)
+        if bound < n or bound > MAX_SIZE:
+            return 0
+        n = bound
+    return n
 
 
 cdef Status encode_chunk(

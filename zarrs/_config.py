@@ -10,6 +10,7 @@ from zarr.core.config import config
 from zarrs._threads import available_cpus
 
 DEFAULT_CHUNK_CONCURRENT_MINIMUM = 4
+MAX_CACHED_FILES = 2**30
 BOOLEANS = {"true": True, "false": False}  # as the environment may have them
 
 
@@ -30,6 +31,10 @@ class Options:
         (``array.write_empty_chunks`` when it was opened) does not.
     strict : bool
         Raise instead of falling back to zarr's own pipeline.
+    direct_io : bool
+        Read and write files past the page cache, where the file system takes that.
+    file_handle_cache_size : int
+        Files that are kept open for later reads.
     """
 
     max_workers: int
@@ -38,6 +43,8 @@ class Options:
     validate_checksums: bool
     store_empty_chunks: bool
     strict: bool
+    direct_io: bool
+    file_handle_cache_size: int
 
 
 def read_options() -> Options:
@@ -59,17 +66,22 @@ def read_options() -> Options:
         validate_checksums=_flag("codec_pipeline.validate_checksums", True),
         store_empty_chunks=_flag("codec_pipeline.store_empty_chunks", False),
         strict=_flag("codec_pipeline.strict", False),
+        direct_io=_flag("codec_pipeline.direct_io", False),
+        file_handle_cache_size=min(
+            _count("codec_pipeline.file_handle_cache_size", 0, least=0), MAX_CACHED_FILES
+        ),
     )
 
 
-def _count(name: str, default: int) -> int:
+def _count(name: str, default: int, least: int = 1) -> int:
     value: Any = config.get(name, None)
     if value is None:
         return default
     if isinstance(value, str) and value.strip().isdecimal():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"zarr.config option {name!r} must be a positive integer, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        kind = "a positive integer" if least else "a non-negative integer"
+        raise ValueError(f"zarr.config option {name!r} must be {kind}, not {value!r}")
     return value
 
 

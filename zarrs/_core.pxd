@@ -4,7 +4,7 @@ Declarations only. Nothing here needs the module ``zarrs._core`` at run time, so
 can use these types and ``_core`` can use the codec modules.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 
 cdef enum Status:
@@ -18,12 +18,24 @@ cdef enum Status:
     NO_MEMORY = 6
     UNSUPPORTED = 7  # valid, but outside of what this codec reads or writes
     ENCODE_FAILED = 8  # code: the library's own
+    BAD_INDEX = 9  # of a shard; code: an IndexFault
+
+
+cdef enum IndexFault:
+    # What is wrong with a shard's index.
+    TOO_SHORT = 0  # expected and found: sizes of the index and of the shard
+    OUTSIDE = 1  # an inner chunk's bytes are not in the shard; found: their offset, expected: size
+    OVERLAP = 2  # two inner chunks share bytes; found: the offset of the second
 
 
 cdef struct Failure:
-    # Why a task failed. `stage` counts bytes-to-bytes codecs; -1 means the file itself.
+    # Why a task failed. `stage` counts bytes-to-bytes codecs; -1 means the file itself. In shards
+    # `depth` says whose codecs they are (0: around the shard, 1: of its inner chunks, ...), and
+    # `inner` which inner chunk of the outermost shard it was (-1: none).
     Status status
     int stage
+    int depth
+    int64_t inner
     int64_t code
     int64_t expected
     int64_t found
@@ -92,6 +104,7 @@ cdef enum:
     MAX_CODECS = 16
     MAX_SEGMENTS = 64
     MAX_NDIM = 64
+    MIN_SPLIT = 512 * 1024  # needed bytes of a chunk from which on chunks are taken apart
 
 # No buffer is bigger: room for sums and small products of sizes remains.
 cdef extern from *:
@@ -122,13 +135,39 @@ cdef struct Item:
     SwapSegment segments[MAX_SEGMENTS]
 
 
+cdef struct ShardSpec
+
+
 cdef struct ChainSpec:
-    Stage stages[MAX_STAGES]  # in the order of encoding
+    Stage stages[MAX_STAGES]  # bytes-to-bytes codecs in the order of encoding
     int n_stages
     Py_ssize_t tail  # bytes after the data that are neither checked nor used
     bint is_blosc  # one stage, whose blocks can be decoded on their own
     bint is_checked_raw  # one stage, a checksum that is verified
     bint has_prefix  # decoding can stop early
+    const ShardSpec* shard  # what the stages are around; NULL: items
+
+
+cdef enum WriteOrder:
+    # The order of inner chunks in a new shard.
+    LEXICOGRAPHIC = 0
+    COLEXICOGRAPHIC = 1
+    MORTON = 2
+
+
+cdef struct ShardSpec:
+    int ndim
+    Py_ssize_t inner[MAX_NDIM]  # shape of an inner chunk; axes as in the shard
+    int order[MAX_NDIM]  # the shard's axes in the order in which an inner chunk is stored
+    int64_t inner_nbytes  # of a decoded inner chunk
+    Py_ssize_t inner_n  # inner chunks of an inner chunk, if that is a shard again ...
+    const Py_ssize_t* inner_order  # ... and the order in which it is written
+    const ChainSpec* chain  # of the inner chunks
+    bint index_at_start
+    bint index_swapped  # the numbers of the index are in foreign byte order
+    const Codec* checksum  # of the index; NULL: none
+    bint verify  # whether it is verified
+    WriteOrder write_order
 
 
 cdef struct LayoutSpec:
@@ -152,8 +191,24 @@ cdef struct Buffer:
     size_t capacity
 
 
+# Where encoded bytes are: in memory, or in an open file.
+cdef struct Input:
+    const uint8_t* data  # NULL: in a file
+    Py_ssize_t size
+    Py_ssize_t offset  # in the file, of the first byte
+    int fd
+    bint direct  # the file was opened with O_DIRECT
+    void* handle  # by what the cache of open files knows it; NULL: it is not in there
+
+
+cdef struct FileOptions:
+    int cache_size  # files that are kept open from call to call
+    bint direct  # use O_DIRECT where the file system takes it
+
+
 # Scratch and codec contexts of one thread; `_workspace.pyx` looks after them.
 cdef struct Workspace:
+    Buffer span  # encoded inner chunks that were read together
     Buffer file  # encoded bytes as they are stored
     Buffer chunk  # decoded bytes
     Buffer stages[2]  # what is between two codecs
@@ -161,24 +216,55 @@ cdef struct Workspace:
     void* encoders[MAX_CODECS]
 
 
-# One chunk of a call.
+# One axis of what is selected in a chunk, in items.
+cdef struct Axis:
+    Py_ssize_t size  # of the chunk
+    Py_ssize_t start
+    Py_ssize_t step
+    Py_ssize_t count
+    Py_ssize_t stride  # in the array: bytes from one selected item to the next
+
+
+# What is selected in a chunk or inner chunk, and where that is in the array.
+cdef struct Region:
+    Box box  # reads: from chunk to array; writes: from array to chunk
+    int64_t nbytes  # of the decoded chunk
+    Py_ssize_t offset  # of the box's first item in the decoded chunk
+    char* data  # and in the array
+    bint covers  # the box is all of the chunk
+
+
+# One chunk of a call. It is stored in a file, or (path is NULL) in memory.
 cdef struct Task:
     const char* path
+    const uint8_t* stored  # NULL: there is no such chunk
+    Py_ssize_t stored_size
+    uint8_t* encoded  # what a write into memory leaves behind; NULL: the chunk is to be deleted
+    size_t encoded_size
     int64_t nbytes  # of the decoded chunk
-    Py_ssize_t chunk_offset  # of the box's first item, in bytes of the decoded chunk
-    Py_ssize_t array_offset  # and in the array
-    const Py_ssize_t* box  # counts, strides in the chunk, strides in the array: ndim each
+    const Axis* axes  # in the order in which the chunk is stored
+    Py_ssize_t array_offset  # of the first selected item
     bint complete  # nothing of what is stored survives a write
-    bint covers  # the box is all of the decoded chunk
+    bint covers  # the selection is all of the decoded chunk
     bint empty  # nothing is selected
     Failure failure
+
+
+cdef struct WriteOptions:
+    bint keep_empty  # store chunks of nothing but the fill value
+    int inner_threads  # inside a codec that can use them
+    uint64_t seed  # for the names of temporary files
 
 
 # All chunks of a call.
 cdef struct Tasks:
     int ndim
+    Py_ssize_t n
     char* data  # of the array
     Task* items
     const ChainSpec* chain
     const LayoutSpec* layout
+    FileOptions files
+    Py_ssize_t max_gap  # of two ranges of a shard that are read in one go
+    Py_ssize_t max_span  # of all ranges that are
     Py_ssize_t first_failed  # index of the first task known to have failed; -1: cancelled

@@ -3,11 +3,35 @@ from collections.abc import Sequence
 from zarrs._plan import Plan
 
 class Chain:
-    def __init__(self, stages: Sequence[tuple[str, Sequence[int]]], tail: int = 0) -> None: ...
+    shard: Shard | None
+    def __init__(
+        self,
+        stages: Sequence[tuple[str, Sequence[int]]],
+        tail: int = 0,
+        shard: Shard | None = None,
+    ) -> None: ...
     @property
     def enterable(self) -> bool: ...
     @property
     def has_prefix(self) -> bool: ...
+
+class Shard:
+    chain: Chain
+    def __init__(
+        self,
+        shape: Sequence[int],
+        order: Sequence[int],
+        itemsize: int,
+        chain: Chain,
+        *,
+        index_at_start: bool,
+        index_swapped: bool,
+        index_checksum: bool,
+        verify: bool,
+        write_order: int,
+    ) -> None: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
 class Layout:
     def __init__(
@@ -29,4 +53,3 @@ def write(
     keep_empty: bool,
 ) -> None: ...
 def release_team() -> None: ...
-def reset_after_fork() -> None: ...

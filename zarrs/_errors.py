@@ -34,6 +34,18 @@ class Status(IntEnum):
     NO_MEMORY = 6
     UNSUPPORTED = 7
     ENCODE_FAILED = 8
+    BAD_INDEX = 9
+
+
+class IndexFault(IntEnum):
+    """What is wrong with a shard's index, as in ``_core.pxd``."""
+
+    TOO_SHORT = 0
+    OUTSIDE = 1
+    OVERLAP = 2
+
+
+THE_INDEX = -2  # the stage of a failure that is neither a codec's nor the file's
 
 
 class Failure(NamedTuple):
@@ -42,6 +54,8 @@ class Failure(NamedTuple):
     task: int
     status: int
     stage: int
+    depth: int
+    inner: int
     code: int
     expected: int
     found: int
@@ -70,10 +84,11 @@ def split_key(key: str, ndim: int) -> tuple[str, str]:
 def exception_of(
     failure: Failure,
     *,
-    keys: Sequence[str],
+    keys: Sequence[str | tuple[int, ...]],
     root: str,
     ndim: int,
-    codecs: Sequence[str],
+    codecs: Sequence[Sequence[str]],
+    grid: Sequence[int],
     writing: bool,
 ) -> Exception:
     """Make the exception for a failed task.
@@ -81,43 +96,89 @@ def exception_of(
     Parameters
     ----------
     failure : Failure
-    keys : sequence of str
-        Store key of every task.
+    keys : sequence of str or tuple of int
+        Store key of every task, or its place in its shard.
     root : str
         Directory of the store.
     ndim : int
         Number of dimensions of the array.
-    codecs : sequence of str
-        Names of the bytes-to-bytes codecs in the order of encoding.
+    codecs : sequence of sequence of str
+        Names of the bytes-to-bytes codecs in the order of encoding: those of chunks, those of
+        inner chunks, and so on.
+    grid : sequence of int
+        How many inner chunks the failed task has along every axis, if it is a shard.
     writing : bool
         Whether the call was a write.
     """
     key = keys[failure.task]
-    array, chunk = split_key(key, ndim)
-    where = f"chunk {chunk!r} of array {array or '/'!r} (file {os.path.join(root, key)!r})"
+    path = None
+    if isinstance(key, str):
+        path = os.path.join(root, key)
+        array, chunk = split_key(key, ndim)
+        kind = "shard" if grid else "chunk"
+        where = f"{kind} {chunk!r} of array {array or '/'!r} (file {path!r})"
+    else:
+        where = f"inner chunk {key} of a shard"
+    if failure.inner >= 0 and failure.depth > 0:
+        where = f"inner chunk {_place(failure.inner, grid)} of {where}"
     doing = "writing" if writing else "reading"
-    codec = codecs[failure.stage] if failure.stage >= 0 else "bytes"
     status = Status(failure.status)
     if status is Status.IO_ERROR:
-        text = f"{os.strerror(failure.code)} while {doing} {where}"
-        return OSError(failure.code, text, os.path.join(root, key))
+        return OSError(failure.code, f"{os.strerror(failure.code)} while {doing} {where}", path)
+    if failure.stage == THE_INDEX:
+        what = "the index of the shard is damaged"
+    else:
+        codec = codecs[failure.depth][failure.stage] if failure.stage >= 0 else "bytes"
+        what = f"codec {codec!r} failed"
     if status is Status.NO_MEMORY:
-        return MemoryError(f"no memory left while {doing} {where}, codec {codec!r}")
+        return MemoryError(f"no memory left while {doing} {where}")
+    advice = "; the chunk can be replaced by writing all of it" if not writing else ""
+    return ChunkError(f"{what} while {doing} {where}: {_fault(failure, status, grid)}{advice}")
+
+
+def _place(inner: int, grid: Sequence[int]) -> tuple[int, ...]:
+    # From an inner chunk's number in the index to its place in the shard.
+    place: list[int] = []
+    for n in reversed(grid):
+        place.insert(0, inner % n)
+        inner //= n
+    return tuple(place)
+
+
+def _fault(failure: Failure, status: Status, grid: Sequence[int]) -> str:
+    # What was expected and what was found.
     if status is Status.WRONG_SIZE:
         found = f"{failure.found} bytes" if failure.found >= 0 else "more"
-        text = f"expected {failure.expected} bytes, found {found}"
-    elif status is Status.BAD_CHECKSUM:
-        text = (
+        return f"expected {failure.expected} bytes, found {found}"
+    if status is Status.BAD_CHECKSUM:
+        return (
             "stored and computed checksum do not match: "
             f"expected {failure.expected:#010x}, found {failure.found:#010x}"
         )
-    elif status is Status.CORRUPT:
-        text = f"expected valid {codec} data, found damaged data (error code {failure.code})"
-    elif status is Status.UNSUPPORTED:
+    if status is Status.CORRUPT:
+        return f"expected valid data, found damaged data (error code {failure.code})"
+    if status is Status.UNSUPPORTED:
         text = "expected data within the limits of this codec, found data that exceed them"
         if failure.expected:
             text += f": at most {failure.expected} bytes, found {failure.found}"
-    else:
-        text = f"the encoder failed (error code {failure.code})"
-    advice = "; the chunk can be replaced by writing all of it" if not writing else ""
-    return ChunkError(f"codec {codec!r} failed while {doing} {where}: {text}{advice}")
+        return text
+    if status is Status.BAD_INDEX:
+        return _index_fault(failure, grid)
+    return f"the encoder failed (error code {failure.code})"
+
+
+def _index_fault(failure: Failure, grid: Sequence[int]) -> str:
+    fault = IndexFault(failure.code)
+    if fault is IndexFault.TOO_SHORT:
+        return (
+            f"the stored shard is too short for its index: expected at least "
+            f"{failure.expected} bytes, found {failure.found}"
+        )
+    if fault is IndexFault.OUTSIDE:
+        offset, size = failure.found % 2**64, failure.expected % 2**64
+        which = f" {_place(failure.inner, grid)}" if failure.depth == 0 else ""
+        return (
+            f"expected inner chunks inside of the shard, found inner chunk{which} at offset "
+            f"{offset} with {size} bytes"
+        )
+    return f"expected inner chunks apart from each other, found two that overlap at {failure.found}"

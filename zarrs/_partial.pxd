@@ -2,7 +2,16 @@
 
 from libc.stdint cimport int64_t, uint8_t
 
-from zarrs._core cimport Box, Failure, Item, Status, Task, Tasks, Workspace
+from zarrs._core cimport (
+    Box,
+    ChainSpec,
+    Failure,
+    Input,
+    Item,
+    Region,
+    Status,
+    Workspace,
+)
 from zarrs.codecs._blosc2 cimport BlockIndex, Extent
 
 
@@ -12,7 +21,12 @@ cdef enum:
 
 cdef struct Source:
     # An open chunk. For Blosc: its header and where its blocks are.
-    int fd
+    Py_ssize_t task
+    int depth  # 0: a chunk; 1: an inner chunk; ...
+    int64_t inner  # which one of the outermost shard
+    Input input
+    bint owns_input  # and closes it
+    Region region
     Py_ssize_t n_pieces  # 0: done in one go
     Py_ssize_t left  # pieces that have not been done yet
     int axis  # raw chunks are cut along this axis of the box ...
@@ -24,39 +38,32 @@ cdef struct Source:
 
 
 cdef Status read_raw(
-    int fd, const Box* box, const Item* item, Py_ssize_t offset, char* dst, Workspace* space,
-    Failure* failure,
-) noexcept nogil
+    const Input* source, const Box* box, const Item* item, Py_ssize_t offset, char* dst,
+    Workspace* space, Failure* failure) noexcept nogil
 
 cdef Status read_verified(
-    int fd, Py_ssize_t size, const Tasks* tasks, const Task* task, const Box* box,
-    Workspace* space, Failure* failure,
-) noexcept nogil
+    const Input* source, const ChainSpec* chain, const Item* item, const Region* region,
+    Workspace* space, Failure* failure) noexcept nogil
 
 cdef void close_source(Source* source) noexcept nogil
 
-cdef Status open_blosc(
-    Source* source, Py_ssize_t size, int64_t nbytes, Failure* failure,
-) noexcept nogil
+cdef Status open_blosc(Source* source, int64_t nbytes, Failure* failure) noexcept nogil
 
 cdef void blosc_window(
-    const Source* source, Py_ssize_t number, Py_ssize_t* first, Py_ssize_t* stop,
-) noexcept nogil
+    const Source* source, Py_ssize_t number, Py_ssize_t* first, Py_ssize_t* stop) noexcept nogil
 
 cdef Py_ssize_t cut_blosc(Source* source, const Item* item) noexcept nogil
 
 cdef Py_ssize_t cut_raw(Source* source, const Box* box) noexcept nogil
 
 cdef Status run_raw_piece(
-    const Source* source, Py_ssize_t number, const Tasks* tasks, const Task* task, const Box* box,
-    Workspace* space, Failure* failure,
-) noexcept nogil
+    const Source* source, Py_ssize_t number, const Item* item, const Region* region,
+    Workspace* space, Failure* failure) noexcept nogil
 
 cdef bint wants_blosc_piece(
-    const Source* source, Py_ssize_t number, const Task* task, const Box* box, const Item* item,
-) noexcept nogil
+    const Source* source, Py_ssize_t number, const Item* item,
+    const Region* region) noexcept nogil
 
 cdef Status run_blosc_piece(
-    const Source* source, Py_ssize_t number, const Tasks* tasks, const Task* task, const Box* box,
-    Workspace* space, Failure* failure,
-) noexcept nogil
+    const Source* source, Py_ssize_t number, const ChainSpec* chain, const Item* item,
+    const Region* region, Workspace* space, Failure* failure) noexcept nogil

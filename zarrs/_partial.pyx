@@ -21,16 +21,17 @@ from zarrs._core cimport (
     NO_MEMORY,
     OK,
     Box,
+    ChainSpec,
     Codec,
     Failure,
+    Input,
     Item,
+    Region,
     Stage,
     Status,
-    Task,
-    Tasks,
     Workspace,
 )
-from zarrs._files cimport close_file, read_at
+from zarrs._files cimport close_input, read_input, view_input
 from zarrs._workspace cimport reserve
 from zarrs.codecs._blosc2 cimport (
     HEADER_SIZE,
@@ -49,17 +50,23 @@ cdef enum:
 
 
 cdef Status read_raw(
-    int fd, const Box* box, const Item* item, Py_ssize_t offset, char* dst, Workspace* space,
-    Failure* failure,
+    const Input* source, const Box* box, const Item* item, Py_ssize_t offset, char* dst,
+    Workspace* space, Failure* failure,
 ) noexcept nogil:
-    """Read the box that starts at byte ``offset`` of an open file."""
+    """Read the box that starts at byte ``offset`` of a raw chunk."""
     cdef Box part = box[0]
     cdef Py_ssize_t extent = source_extent(box, item, 0)
     cdef Py_ssize_t stride, inner, group, i, n
     cdef uint8_t* scratch
+    cdef const uint8_t* data = NULL
     cdef Status status
     cdef int k
     cdef bint sparse
+    if source.data != NULL:
+        status = view_input(source, extent, offset, NULL, &data, failure)
+        if status == OK:
+            copy_box(box, item, <const char*> data, dst)
+        return status
     while part.ndim and part.count[0] == 1:
         part.ndim -= 1
         for k in range(part.ndim):
@@ -70,7 +77,7 @@ cdef Status read_raw(
     inner = source_extent(&part, item, 1) if part.ndim else extent
     sparse = stride >= SPARSE_STRIDE and 4 * inner < stride
     if extent >= MIN_DIRECT and is_one_run(&part, item):
-        status = read_at(fd, <uint8_t*> dst, extent, offset, failure)
+        status = read_input(source, <uint8_t*> dst, extent, offset, failure)
         if status == OK:
             swap_run(item, dst, extent // item.size)
         return status
@@ -78,7 +85,7 @@ cdef Status read_raw(
         scratch = reserve(&space.chunk, extent)
         if scratch == NULL:
             return NO_MEMORY
-        status = read_at(fd, scratch, extent, offset, failure)
+        status = read_input(source, scratch, extent, offset, failure)
         if status == OK:
             copy_box(&part, item, <const char*> scratch, dst)
         return status
@@ -88,8 +95,8 @@ cdef Status read_raw(
     i = 0
     while i < n:
         part.count[0] = min(group, n - i)
-        status = read_raw(fd, &part, item, offset + i * stride, dst + i * part.dst_stride[0],
-                          space, failure)
+        status = read_raw(source, &part, item, offset + i * stride,
+                          dst + i * part.dst_stride[0], space, failure)
         if status != OK:
             return status
         i += group
@@ -97,36 +104,33 @@ cdef Status read_raw(
 
 
 cdef Status read_verified(
-    int fd, Py_ssize_t size, const Tasks* tasks, const Task* task, const Box* box,
+    const Input* source, const ChainSpec* chain, const Item* item, const Region* region,
     Workspace* space, Failure* failure,
 ) noexcept nogil:
     """Read a little of a chunk that is raw but for a checksum, which needs all of its bytes.
 
     They pass through a small buffer that stays in the cache; the chunk is nowhere as a whole.
     """
-    cdef const Codec* codec = tasks.chain.stages[0].codec
-    cdef const Item* item = &tasks.layout.item
+    cdef const Codec* codec = chain.stages[0].codec
     cdef Py_ssize_t step = max(<Py_ssize_t> 1, PIECE // item.size) * item.size
-    cdef uint8_t* piece = reserve(&space.chunk, step)
     cdef Py_ssize_t low = 0
     cdef Py_ssize_t high
+    cdef const uint8_t* piece = NULL
     cdef uint32_t checksum = 0
     cdef Status status
     failure.stage = 0
-    if piece == NULL:
-        return NO_MEMORY
-    status = check_size(task.nbytes + codec.trailer, size, failure)
-    while low < task.nbytes and status == OK:
-        high = min(low + step, <Py_ssize_t> task.nbytes)
+    status = check_size(region.nbytes + codec.trailer, source.size, failure)
+    while low < region.nbytes and status == OK:
+        high = min(low + step, <Py_ssize_t> region.nbytes)
         failure.stage = -1
-        status = read_at(fd, piece, high - low, low, failure)
+        status = view_input(source, high - low, low, &space.chunk, &piece, failure)
         if status == OK:
             checksum = codec.extend(checksum, piece, high - low)
-            copy_window(box, item, task.chunk_offset, <const char*> piece, low, high,
-                        tasks.data + task.array_offset)
+            copy_window(&region.box, item, region.offset, <const char*> piece, low, high,
+                        region.data)
         low = high
     if status == OK:
-        status = read_at(fd, piece, codec.trailer, task.nbytes, failure)
+        status = view_input(source, codec.trailer, region.nbytes, &space.chunk, &piece, failure)
     if status == OK:
         failure.stage = 0
         status = codec.compare(checksum, piece, failure)
@@ -135,17 +139,17 @@ cdef Status read_verified(
 
 cdef void close_source(Source* source) noexcept nogil:
     """Close an open chunk and forget about its blocks."""
-    close_file(source.fd)
+    if source.owns_input:
+        close_input(&source.input)
     free(source.head)
     free(source.extents)
     source.head = NULL
     source.extents = NULL
 
 
-cdef Status open_blosc(
-    Source* source, Py_ssize_t size, int64_t nbytes, Failure* failure,
-) noexcept nogil:
-    """Learn where the blocks of an open file are."""
+cdef Status open_blosc(Source* source, int64_t nbytes, Failure* failure) noexcept nogil:
+    """Learn where the blocks of an open chunk are."""
+    cdef Py_ssize_t size = source.input.size
     cdef Py_ssize_t n = min(size, <Py_ssize_t> HEAD)
     cdef Py_ssize_t table
     cdef uint8_t* longer
@@ -154,7 +158,7 @@ cdef Status open_blosc(
     source.head = <uint8_t*> malloc(max(n, <Py_ssize_t> 1))
     if source.head == NULL:
         return NO_MEMORY
-    status = read_at(source.fd, source.head, n, 0, failure)
+    status = read_input(&source.input, source.head, n, 0, failure)
     source.head_size = n
     if status == OK:
         failure.stage = 0
@@ -172,7 +176,7 @@ cdef Status open_blosc(
         source.head = longer
         source.head_size = table
         failure.stage = -1
-        status = read_at(source.fd, longer, table, 0, failure)
+        status = read_input(&source.input, longer, table, 0, failure)
         if status != OK:
             return status
     failure.stage = 0
@@ -210,14 +214,13 @@ cdef Py_ssize_t cut_blosc(Source* source, const Item* item) noexcept nogil:
 
 
 cdef Status run_blosc_piece(
-    const Source* source, Py_ssize_t number, const Tasks* tasks, const Task* task, const Box* box,
-    Workspace* space, Failure* failure,
+    const Source* source, Py_ssize_t number, const ChainSpec* chain, const Item* item,
+    const Region* region, Workspace* space, Failure* failure,
 ) noexcept nogil:
     """Read one piece of an open Blosc chunk and copy what is needed of it."""
-    cdef const Stage* stage = &tasks.chain.stages[0]
+    cdef const Stage* stage = &chain.stages[0]
     cdef const BlockIndex* index = &source.index
-    cdef const Item* item = &tasks.layout.item
-    cdef char* dst = tasks.data + task.array_offset
+    cdef const Box* box = &region.box
     cdef Py_ssize_t first = 0
     cdef Py_ssize_t stop = 0
     cdef Py_ssize_t low, high, b, run_start, run_stop, position
@@ -230,19 +233,19 @@ cdef Status run_blosc_piece(
     low = first * index.blocksize
     high = min(stop * index.blocksize, index.nbytes)
     direct = (
-        task.chunk_offset <= low
-        and high <= task.chunk_offset + source_extent(box, item, 0)
+        region.offset <= low
+        and high <= region.offset + source_extent(box, item, 0)
         and is_one_run(box, item)
     )
     if direct:
-        target = <uint8_t*> dst + (low - task.chunk_offset)
+        target = <uint8_t*> region.data + (low - region.offset)
     else:
         target = reserve(&space.chunk, high - low)
         if target == NULL:
             return NO_MEMORY
     failure.stage = -1
     if index.stored:
-        status = read_at(source.fd, target, high - low, HEADER_SIZE + low, failure)
+        status = read_input(&source.input, target, high - low, HEADER_SIZE + low, failure)
     else:
         position = HEADER_SIZE + 4 * (stop - first)
         for b in range(first, stop):
@@ -264,8 +267,8 @@ cdef Status run_blosc_piece(
             if run_stop <= source.head_size:
                 memcpy(part + position, source.head + run_start, run_stop - run_start)
             else:
-                status = read_at(source.fd, part + position, run_stop - run_start, run_start,
-                                 failure)
+                status = read_input(&source.input, part + position, run_stop - run_start,
+                                    run_start, failure)
             position += run_stop - run_start
         if status == OK:
             failure.stage = 0
@@ -276,7 +279,7 @@ cdef Status run_blosc_piece(
     if direct:
         swap_run(item, <char*> target, (high - low) // item.size)
     else:
-        copy_window(box, item, task.chunk_offset, <const char*> target, low, high, dst)
+        copy_window(box, item, region.offset, <const char*> target, low, high, region.data)
     return OK
 
 
@@ -292,29 +295,28 @@ cdef Py_ssize_t cut_raw(Source* source, const Box* box) noexcept nogil:
 
 
 cdef Status run_raw_piece(
-    const Source* source, Py_ssize_t number, const Tasks* tasks, const Task* task, const Box* box,
+    const Source* source, Py_ssize_t number, const Item* item, const Region* region,
     Workspace* space, Failure* failure,
 ) noexcept nogil:
     """Read one piece of an open raw chunk."""
-    cdef Box part = box[0]
+    cdef Box part = region.box
     cdef int k = source.axis
     cdef Py_ssize_t first = number * source.group
-    cdef char* dst = tasks.data + task.array_offset
+    cdef char* dst = region.data
     failure.stage = -1
-    if k < box.ndim:
-        part.count[k] = min(source.group, box.count[k] - first)
-        dst += first * box.dst_stride[k]
-        first *= box.src_stride[k]
-    return read_raw(source.fd, &part, &tasks.layout.item, task.chunk_offset + first, dst, space,
-                    failure)
+    if k < part.ndim:
+        part.count[k] = min(source.group, part.count[k] - first)
+        dst += first * part.dst_stride[k]
+        first *= part.src_stride[k]
+    return read_raw(&source.input, &part, item, region.offset + first, dst, space, failure)
 
 
 cdef bint wants_blosc_piece(
-    const Source* source, Py_ssize_t number, const Task* task, const Box* box, const Item* item,
+    const Source* source, Py_ssize_t number, const Item* item, const Region* region,
 ) noexcept nogil:
     """Whether anything of a piece is needed."""
     cdef Py_ssize_t first = 0
     cdef Py_ssize_t stop = 0
     blosc_window(source, number, &first, &stop)
-    return touches_window(box, item, task.chunk_offset, first * source.index.blocksize,
+    return touches_window(&region.box, item, region.offset, first * source.index.blocksize,
                           min(stop * source.index.blocksize, source.index.nbytes))

@@ -2,16 +2,19 @@
 
 from libc.stdint cimport int64_t
 
-from zarrs._core cimport Box, Task, Tasks
+from zarrs._core cimport Axis, Task, Tasks
 
 
 cdef class Plan:
     cdef readonly Py_ssize_t n_tasks
+    cdef readonly Py_ssize_t n_units
     cdef readonly int ndim
+    cdef readonly bint in_memory
     cdef readonly object array  # keeps the array's memory alive
     cdef readonly list keys
+    cdef list kept  # keeps the memory of stored chunks alive
     cdef Tasks* tasks
-    cdef Py_ssize_t* boxes
+    cdef Axis* axes
     cdef char* paths
     cdef size_t paths_size
     cdef size_t paths_capacity
@@ -22,8 +25,3 @@ cdef class Plan:
     cdef int add_path(
         self, Task* task, const char* root, Py_ssize_t n_root, const char* key, Py_ssize_t n_key,
     ) except -1
-
-
-cdef void read_box(const Tasks* tasks, const Task* task, Box* box) noexcept nogil
-
-cdef void write_box(const Tasks* tasks, const Task* task, Box* box) noexcept nogil

@@ -7,14 +7,20 @@ T = TypeVar("T")
 
 class Plan:
     n_tasks: int
+    n_units: int
     ndim: int
+    in_memory: bool
     array: np.ndarray[Any, Any]
-    keys: list[str]
+    keys: list[str | tuple[int, ...]]
     touched_bytes: int
     prefix_bytes: int
     chunk_bytes: int
     def cancel(self) -> None: ...
-    def failure(self) -> tuple[int, int, int, int, int, int] | None: ...
+    def configure(
+        self, *, cached_files: int, direct: bool, max_gap: int, max_span: int
+    ) -> None: ...
+    def failure(self) -> tuple[int, int, int, int, int, int, int, int] | None: ...
+    def take_encoded(self) -> list[tuple[int, bytes | None]]: ...
     def results(self, present: T, missing: T) -> tuple[T, ...]: ...
 
 def make_plan(
@@ -25,4 +31,5 @@ def make_plan(
     locate: Callable[[Any], bytes | str],
     describe: Callable[[Any], tuple[tuple[int, ...], int] | str],
     broadcast: bool,
+    inner: tuple[int, ...] | None = None,
 ) -> Plan | str: ...

@@ -1,21 +1,26 @@
 """From zarr's description of a call to integers.
 
 Zarr hands a pipeline one tuple a chunk: where its bytes are, its specification, the selection in
-the chunk and the selection in the array. Here these become tasks: a path, byte offsets, counts and
-byte strides, all checked against the shapes, so that what runs without the GIL needs to check
-nothing. The axes of a task are in the order in which the chunk is stored: its byte strides fall.
+the chunk and the selection in the array. Here these become tasks: a path or bytes in memory, and
+axis by axis what is selected, all checked against the shapes, so that what runs without the GIL
+needs to check nothing. The axes of a task are in the order in which the chunk is stored.
 """
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.long cimport PyLong_CheckExact
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcpy
 
-from zarrs._core cimport MAX_NDIM, Box, Failure, Task, Tasks
+from zarrs._core cimport MAX_NDIM, Axis, Failure, Task, Tasks
+from zarrs._region cimport n_touched
 
 import numpy as np
+from zarr.codecs.sharding import _ShardingByteGetter, _ShardingByteSetter
+from zarr.core.buffer.cpu import Buffer
 from zarr.storage import StorePath
 
 
@@ -30,6 +35,9 @@ cdef extern from "_native/atomics.h" nogil:
     void zarrs_store(Py_ssize_t* p, Py_ssize_t x)
 
 cdef object _StorePath = StorePath
+cdef object _InnerGetter = _ShardingByteGetter
+cdef object _InnerSetter = _ShardingByteSetter
+cdef object _Buffer = Buffer
 cdef object _integer = np.integer
 
 
@@ -40,38 +48,84 @@ cdef class Plan:
     ----------
     n_tasks : int
         Number of chunks.
-    keys : list of str
-        The store key of every chunk.
+    n_units : int
+        Number of chunks, or of inner chunks, in which something is selected.
+    in_memory : bool
+        Whether the chunks are stored in memory; a write then ends with ``take_encoded``.
+    keys : list
+        The store key of every chunk (str); its place in its shard (tuple of int) if it is in
+        memory.
     touched_bytes, prefix_bytes, chunk_bytes : int
         Bytes of decoded chunks: from the first to the last that is needed, up to the last that is
-        needed, and altogether.
+        needed, and altogether. Of shards, the inner chunks that are needed count.
     """
 
     def __cinit__(self):
         self.tasks = NULL
-        self.boxes = NULL
+        self.axes = NULL
         self.paths = NULL
 
     def __dealloc__(self):
-        if self.tasks != NULL:
+        cdef Py_ssize_t i
+        if self.tasks != NULL and self.tasks.items != NULL:
+            for i in range(self.n_tasks):
+                free(self.tasks.items[i].encoded)
             free(self.tasks.items)
         free(self.tasks)
-        free(self.boxes)
+        free(self.axes)
         free(self.paths)
 
     def cancel(self) -> None:
         """Let a running call skip the tasks that it has not begun."""
         zarrs_store(&self.tasks.first_failed, -1)
 
-    def failure(self) -> tuple[int, int, int, int, int, int] | None:
-        """Index, status, stage, code, expected and found of the first failed task."""
+    def configure(
+        self, *, cached_files: int, direct: bool, max_gap: int, max_span: int,
+    ) -> None:
+        """Set how files are read and written.
+
+        Parameters
+        ----------
+        cached_files : int
+            How many are kept open from call to call.
+        direct : bool
+            Whether to use direct I/O where the file system takes it.
+        max_gap, max_span : int
+            Inner chunks of a shard are read in one go if at most so many bytes are between them,
+            and if it is at most so many bytes in all.
+        """
+        self.tasks.files.cache_size = cached_files
+        self.tasks.files.direct = direct
+        self.tasks.max_gap = max_gap
+        self.tasks.max_span = max_span
+
+    def failure(self) -> tuple[int, int, int, int, int, int, int, int] | None:
+        """Index, status, stage, depth, inner, code, expected, found of the first failed task."""
         cdef Py_ssize_t i
         cdef Failure* f
         for i in range(self.n_tasks):
             f = &self.tasks.items[i].failure
             if f.status > 1:
-                return i, f.status, f.stage, f.code, f.expected, f.found
+                return i, f.status, f.stage, f.depth, f.inner, f.code, f.expected, f.found
         return None
+
+    def take_encoded(self) -> list[tuple[int, bytes | None]]:
+        """For every chunk in memory that was written its index and bytes; None: delete it."""
+        cdef Py_ssize_t i
+        cdef Task* task
+        cdef list taken = []
+        for i in range(self.n_tasks):
+            task = &self.tasks.items[i]
+            if task.empty:
+                continue
+            if task.encoded == NULL:
+                taken.append((i, None))
+            else:
+                taken.append((i, PyBytes_FromStringAndSize(<char*> task.encoded,
+                                                           task.encoded_size)))
+                free(task.encoded)
+                task.encoded = NULL
+        return taken
 
     def results(self, present: object, missing: object) -> tuple[object, ...]:
         """For every task of a read, one object or the other."""
@@ -100,24 +154,22 @@ cdef class Plan:
         return 0
 
 
-cdef void _load_box(const Tasks* tasks, const Task* task, Box* box,
-                    Py_ssize_t* chunk_stride, Py_ssize_t* array_stride) noexcept nogil:
-    cdef int k
-    box.ndim = tasks.ndim
-    for k in range(tasks.ndim):
-        box.count[k] = task.box[k]
-        chunk_stride[k] = task.box[tasks.ndim + k]
-        array_stride[k] = task.box[2 * tasks.ndim + k]
-
-
-cdef void read_box(const Tasks* tasks, const Task* task, Box* box) noexcept nogil:
-    """The task's box, from chunk to array."""
-    _load_box(tasks, task, box, box.src_stride, box.dst_stride)
-
-
-cdef void write_box(const Tasks* tasks, const Task* task, Box* box) noexcept nogil:
-    """The task's box, from array to chunk."""
-    _load_box(tasks, task, box, box.dst_stride, box.src_stride)
+cdef inline object _add_stored(Plan plan, Task* task, object getter):
+    # An inner chunk that zarr's own sharding codec holds in memory; returns a reason why not.
+    cdef Py_buffer view
+    cdef object stored = getter.shard_dict.get(getter.chunk_coords)
+    plan.keys.append(getter.chunk_coords)
+    if stored is None:
+        return None
+    if type(stored) is not _Buffer:
+        return f"a chunk is in a {type(stored).__name__}, not in a buffer of the CPU"
+    stored = np.ascontiguousarray(stored.as_numpy_array())
+    PyObject_GetBuffer(stored, &view, PyBUF_SIMPLE)
+    task.stored = <const uint8_t*> view.buf
+    task.stored_size = view.len
+    PyBuffer_Release(&view)  # the array keeps the memory
+    plan.kept.append(stored)
+    return None
 
 
 def make_plan(
@@ -128,6 +180,7 @@ def make_plan(
     object locate,
     object describe,
     bint broadcast,
+    tuple inner=None,
 ):
     """Plan a call.
 
@@ -148,6 +201,8 @@ def make_plan(
         Maps an ``ArraySpec`` to the shape of its chunk and its size in bytes, or to a reason.
     broadcast : bool
         Whether ``array`` is a single item, the value of every selected one.
+    inner : tuple of int, optional
+        Of shards, the shape of an inner chunk, its axes in the order in which shards are stored.
 
     Returns
     -------
@@ -162,11 +217,13 @@ def make_plan(
     cdef Py_ssize_t chunk_stride[MAX_NDIM]
     cdef Py_ssize_t array_shape[MAX_NDIM]
     cdef Py_ssize_t array_stride[MAX_NDIM]
-    cdef Py_ssize_t count[MAX_NDIM]
-    cdef Py_ssize_t step[MAX_NDIM]
-    cdef Py_ssize_t stride[MAX_NDIM]
-    cdef Py_ssize_t i, start, stop, by, stored, extent, n_root, n_key
+    cdef Py_ssize_t inner_shape[MAX_NDIM]
+    cdef Axis axis[MAX_NDIM]
+    cdef Py_ssize_t i, start, stop, by, stored, extent, offset, n_root, n_key, units
+    cdef Py_ssize_t inner_nbytes = itemsize
     cdef int64_t nbytes = 0
+    cdef int64_t nbytes_needed
+    cdef bint in_memory
     cdef int a, k, out_axis, array_ndim
     cdef const char* root
     cdef const char* key
@@ -174,7 +231,7 @@ def make_plan(
     cdef PyObject* chunk_sel
     cdef PyObject* out_sel
     cdef Task* task
-    cdef Py_ssize_t* box
+    cdef Axis* axes
     cdef tuple item
     cdef object getter, path
     cdef object store = None
@@ -187,18 +244,23 @@ def make_plan(
     plan.ndim = ndim
     plan.array = array
     plan.keys = []
+    plan.kept = []
     plan.tasks = <Tasks*> calloc(1, sizeof(Tasks))
     if plan.tasks == NULL:
         raise MemoryError("no memory for a plan")
     plan.tasks.ndim = ndim
+    plan.tasks.n = n
     plan.tasks.first_failed = n
     plan.tasks.data = <char*> <size_t> array.__array_interface__["data"][0]
     plan.tasks.items = <Task*> calloc(max(n, 1), sizeof(Task))
-    plan.boxes = <Py_ssize_t*> malloc(max(n * 3 * ndim, 1) * sizeof(Py_ssize_t))
-    if plan.tasks.items == NULL or plan.boxes == NULL:
+    plan.axes = <Axis*> malloc(max(n * ndim, 1) * sizeof(Axis))
+    if plan.tasks.items == NULL or plan.axes == NULL:
         raise MemoryError(f"no memory for a plan of {n} chunks")
     for k in range(ndim):
         axis_of[k] = order[k]
+        if inner is not None:
+            inner_shape[k] = inner[k]
+            inner_nbytes *= inner_shape[k]
     array_ndim = 0 if broadcast else <int> array.ndim
     for k in range(array_ndim):
         array_shape[k] = array.shape[k]
@@ -207,12 +269,15 @@ def make_plan(
     for i in range(n):
         item = batch[i]
         task = plan.tasks.items + i
-        box = plan.boxes + i * 3 * ndim
-        task.box = box
+        axes = plan.axes + i * ndim
+        task.axes = axes
         getter = item[0]
-        if type(getter) is not _StorePath:
+        in_memory = type(getter) is _InnerGetter or type(getter) is _InnerSetter
+        if i == 0:
+            plan.in_memory = in_memory
+        if in_memory != plan.in_memory or not (in_memory or type(getter) is _StorePath):
             return f"chunks come from {type(getter).__name__}, not from a store"
-        if getter.store is not store:
+        if not in_memory and getter.store is not store:
             store = getter.store
             located = locate(store)
             if isinstance(located, str):
@@ -232,17 +297,22 @@ def make_plan(
                 chunk_stride[axis_of[k]] = stored
                 stored *= chunk_shape[axis_of[k]]
 
-        path = getter.path
-        root = prefix
-        n_root = len(prefix)
-        try:
-            key = PyUnicode_AsUTF8AndSize(path, &n_key)
-        except UnicodeEncodeError:
-            return "a chunk's key is no valid UTF-8"
-        if memchr(key, 0, n_key) != NULL:
-            return "a chunk's key holds a NUL character"
-        plan.add_path(task, root, n_root, key, n_key)
-        plan.keys.append(path)
+        if in_memory:
+            reason = _add_stored(plan, task, getter)
+            if reason is not None:
+                return reason
+        else:
+            path = getter.path
+            root = prefix
+            n_root = len(prefix)
+            try:
+                key = PyUnicode_AsUTF8AndSize(path, &n_key)
+            except UnicodeEncodeError:
+                return "a chunk's key is no valid UTF-8"
+            if memchr(key, 0, n_key) != NULL:
+                return "a chunk's key holds a NUL character"
+            plan.add_path(task, root, n_root, key, n_key)
+            plan.keys.append(path)
 
         chunk_sel = PyTuple_GET_ITEM(item, 2)
         out_sel = PyTuple_GET_ITEM(item, 3)
@@ -253,21 +323,22 @@ def make_plan(
         task.nbytes = nbytes
         task.complete = bool(item[4])
         task.covers = True
-        task.chunk_offset = 0
         task.array_offset = 0
         out_axis = 0
         for a in range(ndim):
             sel = PyTuple_GET_ITEM(<object> chunk_sel, a)
-            stride[a] = 0
+            axis[a].size = chunk_shape[a]
+            axis[a].stride = 0
+            axis[a].step = 1
             if PySlice_Check(sel):
-                PySlice_Unpack(sel, &start, &stop, &by)
-                count[a] = PySlice_AdjustIndices(chunk_shape[a], &start, &stop, by)
+                PySlice_Unpack(sel, &axis[a].start, &stop, &by)
+                axis[a].count = PySlice_AdjustIndices(chunk_shape[a], &axis[a].start, &stop, by)
                 if by < 1:
                     return "the selection has a backward slice"
-                if count[a] == 0:
+                if axis[a].count == 0:
                     task.empty = True
-                step[a] = by if count[a] > 1 else 1  # of one item the step is no distance
-                task.chunk_offset += start * chunk_stride[a]
+                if axis[a].count > 1:  # of one item the step is no distance
+                    axis[a].step = by
                 if out_axis >= PyTuple_GET_SIZE(<object> out_sel):
                     return "the selections in chunk and array do not match"
                 sel = PyTuple_GET_ITEM(<object> out_sel, out_axis)
@@ -277,26 +348,24 @@ def make_plan(
                     if out_axis >= array_ndim:
                         return "the selections in chunk and array do not match"
                     PySlice_Unpack(sel, &start, &stop, &by)
-                    if by < 1 or count[a] != PySlice_AdjustIndices(
+                    if by < 1 or axis[a].count != PySlice_AdjustIndices(
                         array_shape[out_axis], &start, &stop, by
                     ):
                         return "the selections in chunk and array do not match"
                     task.array_offset += start * array_stride[out_axis]
-                    if count[a] > 1:
-                        stride[a] = by * array_stride[out_axis]
+                    if axis[a].count > 1:
+                        axis[a].stride = by * array_stride[out_axis]
                 out_axis += 1
             else:
                 if not PyLong_CheckExact(<object> sel) and not isinstance(<object> sel, _integer):
                     return "the selection is not made of slices and integers"
-                start = (
+                axis[a].start = (
                     PyLong_AsSsize_t(sel) if PyLong_CheckExact(<object> sel) else int(<object> sel)
                 )
-                if start < 0 or start >= chunk_shape[a]:
+                if axis[a].start < 0 or axis[a].start >= chunk_shape[a]:
                     return "the selection has an integer outside of the chunk"
-                count[a] = 1
-                step[a] = 1
-                task.chunk_offset += start * chunk_stride[a]
-            if count[a] != chunk_shape[a]:
+                axis[a].count = 1
+            if axis[a].count != chunk_shape[a]:
                 task.covers = False
         if out_axis != PyTuple_GET_SIZE(<object> out_sel) or (
             not broadcast and out_axis != array_ndim
@@ -305,16 +374,29 @@ def make_plan(
         if task.empty:
             continue
         extent = itemsize
+        offset = 0
+        units = 1
         for k in range(ndim):
             a = <int> axis_of[k]
-            box[k] = count[a]
-            box[ndim + k] = chunk_stride[a] * step[a]
-            box[2 * ndim + k] = stride[a]
-            extent += (count[a] - 1) * chunk_stride[a] * step[a]
-        plan.touched_bytes += extent
-        plan.prefix_bytes += task.chunk_offset + extent
-        plan.chunk_bytes += nbytes
+            axes[k] = axis[a]
+            offset += axis[a].start * chunk_stride[a]
+            extent += (axis[a].count - 1) * axis[a].step * chunk_stride[a]
+            if inner is not None:
+                if inner_shape[k] < 1 or axis[a].size % inner_shape[k]:
+                    return f"shards of shape {shape} do not hold whole inner chunks"
+                units *= n_touched(&axis[a], inner_shape[k])
+        plan.n_units += units
+        if inner is not None:
+            nbytes_needed = units * inner_nbytes
+            plan.touched_bytes += nbytes_needed
+            plan.prefix_bytes += nbytes_needed
+            plan.chunk_bytes += nbytes_needed
+        else:
+            plan.touched_bytes += extent
+            plan.prefix_bytes += offset + extent
+            plan.chunk_bytes += nbytes
 
-    for i in range(n):
-        plan.tasks.items[i].path = plan.paths + <size_t> plan.tasks.items[i].path
+    if not plan.in_memory:
+        for i in range(n):
+            plan.tasks.items[i].path = plan.paths + <size_t> plan.tasks.items[i].path
     return plan

@@ -69,6 +69,8 @@ cdef class _WorkspaceOwner:
                 _table[k].release_encoder(self.space.encoders[k])
 
     cdef void trim(self, size_t keep) noexcept:
+        if self.space.span.capacity > keep:
+            _drop(&self.space.span)
         if self.space.file.capacity > keep:
             _drop(&self.space.file)
         if self.space.chunk.capacity > keep:

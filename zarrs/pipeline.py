@@ -7,6 +7,7 @@ zarr's own pipeline takes the call.
 from __future__ import annotations
 
 import asyncio
+import warnings
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -19,6 +20,7 @@ from zarrs import _core, _threads
 from zarrs._chain import Chain, foreign_order, make_chain, swapped_segments
 from zarrs._config import Options, read_options
 from zarrs._errors import Failure, NotNativeError, exception_of
+from zarrs._files import take_direct_refusal
 from zarrs._plan import Plan, make_plan
 from zarrs._stores import file_prefix
 
@@ -46,6 +48,12 @@ BYTES_A_MICROSECOND = 2000
 THREAD_COST = 200
 PIECE = 256 * 1024
 
+# Inner chunks of a local shard are read together only if that is cheaper than another system call,
+# and only so many that they stay in the cache. zarr's own limits, which are meant for all stores,
+# can make it less.
+MAX_GAP = 16 * 1024
+MAX_SPAN = 256 * 1024
+
 MAX_CHUNK_BYTES = 2**60
 
 FILL_KINDS = {2: 1, 4: 2, 8: 3}  # size of a float -> the FillKind that takes any NaN for empty
@@ -57,10 +65,10 @@ class Job:
 
     plan: Plan
     chain: Chain
+    batch: Batch
     run: Callable[[int], None]
     threads: int
     writing: bool
-    root: str
 
     def execute(self, limit: int) -> None:
         """Run in the calling thread, with the threads the process's budget allows."""
@@ -83,17 +91,29 @@ class Job:
             raise
 
     def check(self) -> None:
-        """Raise the exception of the first failed chunk."""
-        failure = self.plan.failure()
-        if failure is not None:
-            raise exception_of(
-                Failure(*failure),
-                keys=self.plan.keys,
-                root=self.root,
-                ndim=self.plan.ndim,
-                codecs=self.chain.names,
-                writing=self.writing,
+        """Raise the exception of the first failed chunk; warn if direct I/O was refused."""
+        if take_direct_refusal():
+            warnings.warn(
+                "codec_pipeline.direct_io is on, but the file system does not take direct I/O: "
+                "files are read and written through the page cache",
+                stacklevel=2,
             )
+        result = self.plan.failure()
+        if result is None:
+            return
+        failure = Failure(*result)
+        getter, spec, *_ = self.batch[failure.task]
+        shard = self.chain.reader.shard
+        shape = [spec.shape[k] for k in self.chain.order]
+        raise exception_of(
+            failure,
+            keys=self.plan.keys,
+            root="" if self.plan.in_memory else str(getter.store.root),
+            ndim=self.plan.ndim,
+            codecs=self.chain.names,
+            grid=[n // m for n, m in zip(shape, shard.shape, strict=True)] if shard else (),
+            writing=self.writing,
+        )
 
 
 class ZarrsCodecPipeline(CodecPipeline):
@@ -222,9 +242,10 @@ class ZarrsCodecPipeline(CodecPipeline):
         if isinstance(job, str):
             self._refuse_if_strict(job)
             return await self._zarr.read(batch, out, drop_axes)
-        await _ensure_open(batch)
         plan = job.plan
-        if plan.n_tasks <= INLINE_CHUNKS and _bytes_to_decode(plan, job.chain) <= INLINE_BYTES:
+        if not plan.in_memory:
+            await _ensure_open(batch)
+        if plan.n_units <= INLINE_CHUNKS and _bytes_to_decode(plan, job.chain) <= INLINE_BYTES:
             job.run(1)
         else:
             await job.execute_elsewhere(self.options.max_workers)
@@ -268,10 +289,18 @@ class ZarrsCodecPipeline(CodecPipeline):
             self._refuse_if_strict(job)
             await self._zarr.write(batch, value, drop_axes)
             return
-        await _ensure_open(batch)
-        batch[0][0].store._check_writable()
+        if not job.plan.in_memory:
+            await _ensure_open(batch)
+            batch[0][0].store._check_writable()
         await job.execute_elsewhere(self.options.max_workers)
         job.check()
+        if job.plan.in_memory:
+            for i, encoded in job.plan.take_encoded():
+                setter, spec, *_ = batch[i]
+                if encoded is None:
+                    await setter.delete()
+                else:
+                    await setter.set(spec.prototype.buffer.from_bytes(encoded))
 
     def _refuse_if_strict(self, reason: str) -> None:
         if self.options.strict:
@@ -304,14 +333,14 @@ class ZarrsCodecPipeline(CodecPipeline):
         if isinstance(plan, str):
             return plan
         size = _bytes_to_decode(plan, chain)
-        units = plan.n_tasks + (size // PIECE if chain.reader.enterable else 0)
+        units = plan.n_units + (size // PIECE if _is_enterable(chain) else 0)
         return Job(
             plan=plan,
             chain=chain,
+            batch=batch,
             run=partial(_core.read, plan, chain.reader, layout),
             threads=self._useful_threads(plan, size, units),
             writing=False,
-            root=str(batch[0][0].store.root),
         )
 
     def _plan_write(self, batch: Batch, value: NDBuffer, drop_axes: tuple[int, ...]) -> Job | str:
@@ -325,12 +354,12 @@ class ZarrsCodecPipeline(CodecPipeline):
         if isinstance(plan, str):
             return plan
         options = self.options
-        threads = self._useful_threads(plan, plan.chunk_bytes, plan.n_tasks)
+        threads = self._useful_threads(plan, plan.chunk_bytes, plan.n_units)
         inner = 1
-        if chain.threaded and plan.chunk_bytes >= plan.n_tasks * 4 * PIECE:
+        if chain.threaded and plan.chunk_bytes >= plan.n_units * 4 * PIECE:
             threads, inner = _threads.balance(
                 options.max_workers,
-                plan.n_tasks,
+                plan.n_units,
                 options.chunk_concurrent_minimum,
                 options.chunk_concurrent_maximum,
             )
@@ -338,6 +367,7 @@ class ZarrsCodecPipeline(CodecPipeline):
         return Job(
             plan=plan,
             chain=chain,
+            batch=batch,
             run=partial(
                 _core.write,
                 plan,
@@ -348,7 +378,6 @@ class ZarrsCodecPipeline(CodecPipeline):
             ),
             threads=threads,
             writing=True,
-            root=str(batch[0][0].store.root),
         )
 
     def _make_plan(
@@ -372,12 +401,29 @@ class ZarrsCodecPipeline(CodecPipeline):
                 return f"a chunk of {size} bytes is too big for native code"
             return spec.shape, size
 
-        return make_plan(
-            batch, array, chain.order, chain.dtype.itemsize, file_prefix, describe, broadcast
+        shard = chain.reader.shard
+        plan = make_plan(
+            batch,
+            array,
+            chain.order,
+            chain.dtype.itemsize,
+            file_prefix,
+            describe,
+            broadcast,
+            shard.shape if shard else None,
         )
+        if not isinstance(plan, str):
+            config = first.config
+            plan.configure(
+                cached_files=self.options.file_handle_cache_size,
+                direct=self.options.direct_io,
+                max_gap=min(MAX_GAP, getattr(config, "sharding_coalesce_max_gap_bytes", MAX_GAP)),
+                max_span=min(MAX_SPAN, getattr(config, "sharding_coalesce_max_bytes", MAX_SPAN)),
+            )
+        return plan
 
     def _useful_threads(self, plan: Plan, size: int, units: int) -> int:
-        cost = plan.n_tasks * CHUNK_COST + size // BYTES_A_MICROSECOND
+        cost = plan.n_units * CHUNK_COST + size // BYTES_A_MICROSECOND
         options = self.options
         return max(
             1,
@@ -398,6 +444,14 @@ async def _ensure_open(batch: Batch) -> None:
 
 def _same(a: Any, b: Any) -> bool:
     return a is b or (np.asarray(a).tobytes() == np.asarray(b).tobytes())
+
+
+def _is_enterable(chain: Chain) -> bool:
+    # Whether threads can share a chunk, or an inner chunk, when it is read.
+    reader = chain.reader
+    while reader.shard is not None:
+        reader = reader.shard.chain
+    return reader.enterable
 
 
 def _bytes_to_decode(plan: Plan, chain: Chain) -> int:

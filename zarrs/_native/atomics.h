@@ -1,4 +1,4 @@
-/* The few atomic operations that parallel loops share. */
+/* The few atomic operations that threads share. */
 #ifndef ZARRS_ATOMICS_H
 #define ZARRS_ATOMICS_H
 
@@ -20,6 +20,23 @@ static inline void zarrs_lower(ptrdiff_t *p, ptrdiff_t x)
     while (x < seen
            && !__atomic_compare_exchange_n(p, &seen, x, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
     }
+}
+
+/* All threads see these two in one order: of two threads that each add to a number of their own and
+   then look at the other's, at least one sees what the other added. */
+static inline ptrdiff_t zarrs_add(ptrdiff_t *p, ptrdiff_t x)
+{
+    return __atomic_add_fetch(p, x, __ATOMIC_SEQ_CST);
+}
+
+static inline ptrdiff_t zarrs_look(const ptrdiff_t *p)
+{
+    return __atomic_load_n(p, __ATOMIC_SEQ_CST);
+}
+
+static inline ptrdiff_t zarrs_exchange(ptrdiff_t *p, ptrdiff_t x)
+{
+    return __atomic_exchange_n(p, x, __ATOMIC_RELAXED);
 }
 
 #endif

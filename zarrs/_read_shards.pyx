@@ -1,0 +1,530 @@
+"""Reading of shards: from all shards of a call to one loop over all inner chunks.
+
+The shards are opened in parallel and their indexes read. Then the inner chunks that are needed are
+put into batches, neighbours in a file into one as they can be read in one go, and all batches of
+all shards run in one loop, in the order of the memory that they fill. Inner chunks that are shards
+again go through the same once more.
+"""
+
+from cython.parallel cimport prange, threadid
+
+from libc.stdint cimport int64_t, uint8_t
+from libc.stdlib cimport calloc, free, malloc, qsort
+from libc.string cimport memset
+
+from zarrs._chunk cimport decode_shard
+from zarrs._copy cimport source_extent
+from zarrs._core cimport (
+    MAX_NDIM,
+    MIN_SPLIT,
+    MISSING,
+    NO_MEMORY,
+    OK,
+    Axis,
+    ChainSpec,
+    Failure,
+    Input,
+    Region,
+    ShardSpec,
+    Status,
+    Task,
+    Tasks,
+    Workspace,
+)
+from zarrs._files cimport close_input, view_input
+from zarrs._locks cimport is_cancelled, record_failure
+from zarrs._partial cimport Source
+from zarrs._pieces cimport WAVE, open_source, read_pieces
+from zarrs._read cimport fill_region, read_region
+from zarrs._read_chunks cimport open_task
+from zarrs._region cimport inner_axes, make_region, touched_inner_chunks
+from zarrs._shard_index cimport (
+    Entry,
+    check_entry,
+    check_overlaps,
+    count_inner_chunks,
+    read_index,
+    shard_bound,
+)
+
+cdef enum:
+    MAX_TOGETHER = 64 * 1024  # a bigger encoded inner chunk is read on its own
+    TINY = 4096  # mean size of encoded inner chunks that are taken in the order of the file
+    BATCH = 512 * 1024  # decoded bytes of a batch
+    BATCHES_A_THREAD = 8  # at least so many, that threads end at the same time
+    DECODED_WAVE = 256 * 1024 * 1024  # of shards that must be decoded as a whole, at a time
+
+
+cdef struct Leaf:
+    # An inner chunk that is needed.
+    Py_ssize_t number  # among those that are touched
+    Py_ssize_t position  # in the index
+    Py_ssize_t offset
+    Py_ssize_t size  # -1: the shard does not hold it
+
+
+cdef struct Shard:
+    Py_ssize_t task
+    int depth  # 0: a chunk of the array
+    int64_t inner  # in which inner chunk of the outermost shard it is
+    const ChainSpec* chain
+    Input source
+    uint8_t* decoded  # the memory behind it, if it had to be decoded as a whole
+    Entry* index
+    Py_ssize_t n  # inner chunks
+    Axis* own_axes
+    const Axis* axes
+    char* data  # of the first selected item
+    Leaf* leaves
+    Py_ssize_t n_leaves
+
+
+cdef struct Batch:
+    Shard* shard
+    Py_ssize_t first
+    Py_ssize_t count
+    const char* dst  # where its first item goes
+
+
+cdef void _close_shard(Shard* shard) noexcept nogil:
+    if shard.depth == 0:
+        close_input(&shard.source)
+    free(shard.decoded)
+    free(shard.index)
+    free(shard.own_axes)
+    free(shard.leaves)
+
+
+cdef void _fill_shard(const Tasks* tasks, const Shard* shard) noexcept nogil:
+    cdef Region region
+    make_region(shard.axes, tasks.ndim, tasks.layout.item.size, shard.data, False, &region)
+    fill_region(tasks.layout, &region)
+
+
+cdef int _by_offset(const void* a, const void* b) noexcept nogil:
+    cdef Py_ssize_t x = (<const Leaf*> a).offset
+    cdef Py_ssize_t y = (<const Leaf*> b).offset
+    return (x > y) - (x < y)
+
+
+cdef Status _find_leaves(Shard* shard, Failure* failure) noexcept nogil:
+    # Looks up the needed inner chunks in the index and checks what it says of them.
+    cdef const ShardSpec* spec = shard.chain.shard
+    cdef Py_ssize_t n = touched_inner_chunks(spec, shard.axes)
+    cdef Py_ssize_t* wanted
+    cdef Axis parts[MAX_NDIM]
+    cdef char* data = NULL
+    cdef Py_ssize_t total = 0
+    cdef Py_ssize_t i
+    cdef const Entry* entry
+    cdef Leaf* leaf
+    cdef Status status
+    shard.leaves = <Leaf*> malloc(max(n, <Py_ssize_t> 1) * sizeof(Leaf))
+    wanted = <Py_ssize_t*> malloc(max(n, <Py_ssize_t> 1) * sizeof(Py_ssize_t))
+    if shard.leaves == NULL or wanted == NULL:
+        free(wanted)
+        return NO_MEMORY
+    for i in range(n):
+        leaf = &shard.leaves[i]
+        leaf.number = i
+        leaf.position = inner_axes(spec, shard.axes, i, parts, &data)
+        wanted[i] = leaf.position
+        entry = &shard.index[leaf.position]
+        status = check_entry(entry, &shard.source, spec, shard.n, failure)
+        if status > MISSING:
+            if shard.depth == 0:
+                failure.inner = leaf.position
+            free(wanted)
+            return status
+        leaf.offset = entry.offset if status == OK else 0
+        leaf.size = entry.size if status == OK else -1
+        total += max(leaf.size, <Py_ssize_t> 0)
+    status = check_overlaps(shard.index, shard.n, wanted, n, failure)
+    free(wanted)
+    if status == OK and total < n * TINY:
+        qsort(shard.leaves, n, sizeof(Leaf), _by_offset)
+    shard.n_leaves = n
+    return status
+
+
+cdef Status _unwrap(Shard* shard, Workspace* space, Failure* failure) noexcept nogil:
+    # Undoes what is around a shard.
+    cdef const ShardSpec* spec = shard.chain.shard
+    cdef size_t bound
+    cdef Py_ssize_t size = 0
+    cdef Status status
+    if shard.chain.n_stages == 0:
+        shard.source.size = max(shard.source.size - shard.chain.tail, <Py_ssize_t> 0)
+        return OK
+    bound = shard_bound(spec, shard.n)
+    if bound == 0:
+        return NO_MEMORY
+    status = decode_shard(&shard.source, shard.chain, space, bound, &shard.decoded, &size,
+                          failure)
+    if shard.depth == 0:
+        close_input(&shard.source)
+    memset(&shard.source, 0, sizeof(Input))
+    shard.source.fd = -1
+    shard.source.data = shard.decoded
+    shard.source.size = size
+    return status
+
+
+cdef void _open_shard(Tasks* tasks, Shard* shard, Workspace* space) noexcept nogil:
+    cdef Task* task = &tasks.items[shard.task]
+    cdef Failure failure
+    if is_cancelled(tasks, shard.task):
+        return
+    memset(&failure, 0, sizeof(Failure))
+    failure.stage = -1
+    failure.inner = shard.inner
+    failure.depth = shard.depth
+    if shard.depth == 0:
+        failure.status = open_task(tasks, task, &shard.source, &failure)
+        if failure.status == MISSING:
+            task.failure.status = MISSING
+            _fill_shard(tasks, shard)
+    if failure.status == OK:
+        failure.status = _unwrap(shard, space, &failure)
+    if failure.status == OK:
+        failure.status = read_index(&shard.source, shard.chain.shard, shard.n, &shard.index,
+                                    &failure)
+    if failure.status == OK:
+        failure.status = _find_leaves(shard, &failure)
+    if failure.status > MISSING:
+        shard.n_leaves = 0
+        record_failure(tasks, shard.task, &failure)
+
+
+cdef Py_ssize_t _next_shards(Tasks* tasks, Shard* shard, Shard* inner) noexcept nogil:
+    # Makes shards of the inner chunks of a shard; returns how many. Missing ones are filled.
+    cdef const ShardSpec* spec = shard.chain.shard
+    cdef Py_ssize_t n = 0
+    cdef Py_ssize_t i
+    cdef const Leaf* leaf
+    cdef Shard* one
+    cdef Failure failure
+    for i in range(shard.n_leaves):
+        leaf = &shard.leaves[i]
+        one = &inner[n]
+        memset(one, 0, sizeof(Shard))
+        one.own_axes = <Axis*> malloc(max(tasks.ndim, 1) * sizeof(Axis))
+        if one.own_axes == NULL:
+            memset(&failure, 0, sizeof(Failure))
+            failure.status = NO_MEMORY
+            failure.stage = -1
+            record_failure(tasks, shard.task, &failure)
+            return n
+        one.axes = one.own_axes
+        one.data = shard.data
+        inner_axes(spec, shard.axes, leaf.number, one.own_axes, &one.data)
+        if leaf.size < 0:
+            _fill_shard(tasks, one)
+            free(one.own_axes)
+            continue
+        one.task = shard.task
+        one.depth = shard.depth + 1
+        one.inner = leaf.position if shard.depth == 0 else shard.inner
+        one.chain = spec.chain
+        one.n = spec.inner_n
+        one.source = shard.source
+        one.source.handle = NULL
+        _narrow(&one.source, leaf)
+        n += 1
+    return n
+
+
+cdef inline void _narrow(Input* source, const Leaf* leaf) noexcept nogil:
+    # From a shard's bytes to those of an inner chunk, which have been checked to be inside.
+    if source.data != NULL:
+        source.data += leaf.offset
+    else:
+        source.offset += leaf.offset
+    source.size = leaf.size
+
+
+cdef void _leaf_region(
+    const Tasks* tasks, const Shard* shard, const Leaf* leaf, Region* region,
+) noexcept nogil:
+    cdef Axis parts[MAX_NDIM]
+    cdef char* data = shard.data
+    inner_axes(shard.chain.shard, shard.axes, leaf.number, parts, &data)
+    make_region(parts, tasks.ndim, tasks.layout.item.size, data, False, region)
+
+
+cdef bint _goes_with(
+    const Tasks* tasks, const Shard* shard, const Leaf* leaf, Py_ssize_t low, Py_ssize_t high,
+) noexcept nogil:
+    # Whether an inner chunk is read in one go with the range from `low` to `high`; below 0: none.
+    cdef Region region
+    if leaf.size < 0 or low < 0:
+        return True
+    if leaf.size > MAX_TOGETHER or leaf.offset < high or leaf.offset - high > tasks.max_gap or (
+        leaf.offset + leaf.size - low > tasks.max_span
+    ):
+        return False
+    if shard.chain.shard.chain.n_stages == 0:
+        # Of raw bytes no more than is needed
+        _leaf_region(tasks, shard, leaf, &region)
+        return 4 * source_extent(&region.box, &tasks.layout.item, 0) >= leaf.size
+    return True
+
+
+cdef Py_ssize_t _cut_batches(
+    const Tasks* tasks, Shard* shard, Py_ssize_t most, Batch* batches,
+) noexcept nogil:
+    # Cuts a shard's needed inner chunks into batches of at most `most`; returns how many.
+    cdef Py_ssize_t n = 0
+    cdef Py_ssize_t low = -1
+    cdef Py_ssize_t high = -1
+    cdef Py_ssize_t i
+    cdef const Leaf* leaf
+    cdef Batch* batch = NULL
+    cdef Region region
+    for i in range(shard.n_leaves):
+        leaf = &shard.leaves[i]
+        if batch == NULL or batch.count == most or not _goes_with(tasks, shard, leaf, low, high):
+            batch = &batches[n]
+            n += 1
+            batch.shard = shard
+            batch.first = i
+            batch.count = 0
+            _leaf_region(tasks, shard, leaf, &region)
+            batch.dst = region.data
+            low = -1
+        batch.count += 1
+        if leaf.size >= 0:
+            if low < 0:
+                low = leaf.offset
+            high = leaf.offset + leaf.size
+            if leaf.size > MAX_TOGETHER:
+                batch = NULL
+    return n
+
+
+cdef void _read_batch(Tasks* tasks, const Batch* batch, Workspace* space) noexcept nogil:
+    cdef const Shard* shard = batch.shard
+    cdef const Leaf* leaf
+    cdef const uint8_t* bytes = NULL
+    cdef Py_ssize_t low = 0
+    cdef Py_ssize_t high = 0
+    cdef Py_ssize_t present = 0
+    cdef Py_ssize_t i
+    cdef Failure failure
+    cdef Region region
+    cdef Input source
+    if is_cancelled(tasks, shard.task):
+        return
+    memset(&failure, 0, sizeof(Failure))
+    failure.depth = shard.depth + 1
+    failure.stage = -1
+    for i in range(batch.first, batch.first + batch.count):
+        leaf = &shard.leaves[i]
+        if leaf.size >= 0:
+            if present == 0:
+                low = leaf.offset
+            high = leaf.offset + leaf.size
+            present += 1
+    if present > 1:
+        failure.inner = shard.inner
+        failure.status = view_input(&shard.source, high - low, low, &space.span, &bytes, &failure)
+    for i in range(batch.first, batch.first + batch.count):
+        if failure.status != OK:
+            break
+        leaf = &shard.leaves[i]
+        _leaf_region(tasks, shard, leaf, &region)
+        if leaf.size < 0:
+            fill_region(tasks.layout, &region)
+            continue
+        failure.inner = leaf.position if shard.depth == 0 else shard.inner
+        source = shard.source
+        if present > 1:
+            source.data = bytes + (leaf.offset - low)
+            source.size = leaf.size
+        else:
+            _narrow(&source, leaf)
+        failure.status = read_region(&source, shard.chain.shard.chain, &tasks.layout.item,
+                                     &region, space, &failure)
+    if failure.status != OK:
+        record_failure(tasks, shard.task, &failure)
+
+
+cdef int _by_destination(const void* a, const void* b) noexcept nogil:
+    cdef const char* x = (<const Batch*> a).dst
+    cdef const char* y = (<const Batch*> b).dst
+    return (x > y) - (x < y)
+
+
+cdef int _read_leaves(
+    Tasks* tasks, Shard* shards, Py_ssize_t n_shards, Workspace** spaces, int threads,
+) except -1:
+    # Reads the inner chunks of open shards.
+    cdef Py_ssize_t n_leaves = 0
+    cdef Py_ssize_t n = 0
+    cdef Py_ssize_t i, most
+    cdef Batch* batches
+    for i in range(n_shards):
+        n_leaves += shards[i].n_leaves
+    if n_leaves == 0:
+        return 0
+    batches = <Batch*> malloc(n_leaves * sizeof(Batch))
+    if batches == NULL:
+        raise MemoryError(f"no memory for a plan of {n_leaves} inner chunks")
+    with nogil:
+        most = BATCH // max(<int64_t> 1, shards[0].chain.shard.inner_nbytes)
+        most = max(<Py_ssize_t> 1, min(most, n_leaves // (BATCHES_A_THREAD * threads)))
+        for i in range(n_shards):
+            n += _cut_batches(tasks, &shards[i], most, batches + n)
+        qsort(batches, n, sizeof(Batch), _by_destination)
+    try:
+        if not _are_big(tasks, batches, n):
+            with nogil:
+                if threads == 1:
+                    for i in range(n):
+                        _read_batch(tasks, &batches[i], spaces[0])
+                else:
+                    for i in prange(n, num_threads=threads, schedule="dynamic", chunksize=1):
+                        _read_batch(tasks, &batches[i], spaces[threadid()])
+        else:
+            _read_in_pieces(tasks, batches, n, spaces, threads)
+    finally:
+        free(batches)
+    return 0
+
+
+cdef bint _are_big(const Tasks* tasks, const Batch* batches, Py_ssize_t n) noexcept nogil:
+    # Whether so much is needed of inner chunks that threads share them piece by piece.
+    cdef const ChainSpec* chain = batches[0].shard.chain.shard.chain
+    cdef Py_ssize_t needed = 0
+    cdef Py_ssize_t i
+    cdef Region region
+    if batches[0].shard.chain.shard.inner_nbytes < MIN_SPLIT or not (
+        chain.n_stages == 0 or chain.is_blosc
+    ):
+        return False
+    for i in range(n):  # chunks as big as this are alone in their batches
+        _leaf_region(tasks, batches[i].shard, &batches[i].shard.leaves[batches[i].first], &region)
+        needed += source_extent(&region.box, &tasks.layout.item, 0)
+    return needed >= n * MIN_SPLIT
+
+
+cdef void _open_leaf(Tasks* tasks, const Batch* batch, Source* source) noexcept nogil:
+    cdef const Shard* shard = batch.shard
+    cdef const Leaf* leaf = &shard.leaves[batch.first]
+    cdef Failure failure
+    memset(source, 0, sizeof(Source))
+    if is_cancelled(tasks, shard.task):
+        return
+    _leaf_region(tasks, shard, leaf, &source.region)
+    if leaf.size < 0:
+        fill_region(tasks.layout, &source.region)
+        return
+    source.task = shard.task
+    source.depth = shard.depth + 1
+    source.inner = leaf.position if shard.depth == 0 else shard.inner
+    source.input = shard.source
+    _narrow(&source.input, leaf)
+    memset(&failure, 0, sizeof(Failure))
+    failure.depth = source.depth
+    failure.inner = source.inner
+    failure.status = open_source(source, tasks, shard.chain.shard.chain, &failure)
+    if failure.status != OK:
+        record_failure(tasks, shard.task, &failure)
+
+
+cdef int _read_in_pieces(
+    Tasks* tasks, const Batch* batches, Py_ssize_t n, Workspace** spaces, int threads,
+) except -1:
+    cdef Py_ssize_t first = 0
+    cdef Py_ssize_t i, count
+    cdef Source* sources = <Source*> calloc(min(n, <Py_ssize_t> WAVE), sizeof(Source))
+    if sources == NULL:
+        raise MemoryError("no memory for a read")
+    try:
+        while first < n:
+            count = min(n - first, <Py_ssize_t> WAVE)
+            with nogil:
+                for i in prange(count, num_threads=threads, schedule="dynamic", chunksize=1):
+                    _open_leaf(tasks, &batches[first + i], &sources[i])
+            read_pieces(tasks, batches[0].shard.chain.shard.chain, sources, count, spaces,
+                        threads)
+            first += count
+    finally:
+        free(sources)
+    return 0
+
+
+cdef int _read_level(
+    Tasks* tasks, Shard* shards, Py_ssize_t n, Workspace** spaces, int threads,
+) except -1:
+    # Reads shards, all at the same depth, and closes them.
+    cdef Py_ssize_t n_inner = 0
+    cdef Py_ssize_t n_leaves = 0
+    cdef Py_ssize_t i
+    cdef Shard* inner = NULL
+    try:
+        with nogil:
+            if threads == 1 or n == 1:
+                for i in range(n):
+                    _open_shard(tasks, &shards[i], spaces[0])
+            else:
+                for i in prange(n, num_threads=threads, schedule="dynamic", chunksize=1):
+                    _open_shard(tasks, &shards[i], spaces[threadid()])
+        if n == 0 or shards[0].chain.shard.chain.shard == NULL:
+            return _read_leaves(tasks, shards, n, spaces, threads)
+        for i in range(n):
+            n_leaves += shards[i].n_leaves
+        inner = <Shard*> malloc(max(n_leaves, 1) * sizeof(Shard))
+        if inner == NULL:
+            raise MemoryError(f"no memory for a plan of {n_leaves} inner shards")
+        with nogil:
+            for i in range(n):
+                n_inner += _next_shards(tasks, &shards[i], inner + n_inner)
+        return _read_level(tasks, inner, n_inner, spaces, threads)
+    finally:
+        with nogil:
+            for i in range(n):
+                _close_shard(&shards[i])
+            free(inner)
+
+
+cdef Py_ssize_t _wave(const Tasks* tasks, int threads) noexcept nogil:
+    # How many shards are open at the same time: as many as their decoded bytes allow.
+    cdef int64_t biggest = 1
+    cdef Py_ssize_t i
+    if tasks.chain.n_stages == 0:
+        return WAVE
+    for i in range(tasks.n):
+        biggest = max(biggest, tasks.items[i].nbytes)
+    return max(<Py_ssize_t> threads, min(<Py_ssize_t> WAVE, DECODED_WAVE // biggest))
+
+
+cdef int read_shards(Tasks* tasks, Workspace** spaces, int threads) except -1:
+    """Read what a call selects in shards, in waves, so that not all their files are open."""
+    cdef Py_ssize_t wave = _wave(tasks, threads)
+    cdef Py_ssize_t first = 0
+    cdef Py_ssize_t n
+    cdef Task* task
+    cdef Shard* shards = <Shard*> malloc(min(wave, tasks.n) * sizeof(Shard))
+    if shards == NULL:
+        raise MemoryError("no memory for a read")
+    try:
+        while first < tasks.n:
+            n = 0
+            while first < tasks.n and n < wave:
+                task = &tasks.items[first]
+                if not task.empty:
+                    memset(&shards[n], 0, sizeof(Shard))
+                    shards[n].task = first
+                    shards[n].inner = -1
+                    shards[n].chain = tasks.chain
+                    shards[n].source.fd = -1
+                    shards[n].axes = task.axes
+                    shards[n].data = tasks.data + task.array_offset
+                    shards[n].n = count_inner_chunks(tasks.chain.shard, task.axes)
+                    n += 1
+                first += 1
+            _read_level(tasks, shards, n, spaces, threads)
+    finally:
+        free(shards)
+    return 0

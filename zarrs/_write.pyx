@@ -1,0 +1,84 @@
+"""Making the bytes to store of one chunk or inner chunk."""
+
+from libc.stdint cimport int64_t, uint8_t
+from libc.stdlib cimport malloc
+from libc.string cimport memcpy
+
+from zarrs._chunk cimport decode_chunk, encode_chunk
+from zarrs._copy cimport FillKind, all_fill, copy_box, fill_box, is_one_run
+from zarrs._core cimport (
+    NO_MEMORY,
+    OK,
+    Box,
+    ChainSpec,
+    Failure,
+    Input,
+    Item,
+    LayoutSpec,
+    Region,
+    Status,
+    Task,
+    WriteOptions,
+    Workspace,
+)
+from zarrs._workspace cimport reserve
+
+
+cdef void _fill_run(const LayoutSpec* layout, uint8_t* chunk, int64_t nbytes) noexcept nogil:
+    cdef Box box
+    box.ndim = 1
+    box.count[0] = nbytes // layout.item.size
+    box.src_stride[0] = 0
+    box.dst_stride[0] = layout.item.size
+    fill_box(&box, &layout.item, layout.fill, <char*> chunk)
+
+
+cdef Status encode_region(
+    const Input* old, const ChainSpec* chain, const LayoutSpec* layout, const Region* region,
+    const WriteOptions* options, Workspace* space, const uint8_t** data, size_t* n,
+    Failure* failure,
+) noexcept nogil:
+    """Merge what is written into a chunk and encode it.
+
+    ``old`` is what is stored, NULL where nothing is or nothing survives. In the end ``data`` is in
+    scratch, or in the array itself; NULL for a chunk that is not stored, being empty.
+    """
+    cdef const Item* item = &layout.item
+    cdef const uint8_t* decoded = NULL
+    cdef uint8_t* chunk
+    cdef Status status
+    n[0] = region.nbytes
+    data[0] = <const uint8_t*> region.data
+    if not (
+        region.covers and is_one_run(&region.box, item)
+        and not item.swap_unit and not item.n_segments
+    ):
+        chunk = reserve(&space.chunk, n[0])
+        if chunk == NULL:
+            return NO_MEMORY
+        if not region.covers and old != NULL:
+            status = decode_chunk(old, chain, space, region.nbytes, chunk, &decoded, failure)
+            if status != OK:
+                return status
+        elif not region.covers:
+            _fill_run(layout, chunk, region.nbytes)
+        copy_box(&region.box, item, region.data, <char*> chunk + region.offset)
+        data[0] = chunk
+    failure.stage = -1
+    if not options.keep_empty and all_fill(
+        <const char*> data[0], region.nbytes // item.size, item.size, layout.fill,
+        <FillKind> layout.fill_kind, layout.fill_swapped
+    ):
+        data[0] = NULL
+        return OK
+    return encode_chunk(chain, space, data, n, options.inner_threads, failure)
+
+
+cdef Status keep_encoded(Task* task, const uint8_t* data, size_t n) noexcept nogil:
+    """Leave the bytes of a chunk that is stored in memory for the caller."""
+    task.encoded = <uint8_t*> malloc(max(n, <size_t> 1))
+    if task.encoded == NULL:
+        return NO_MEMORY
+    memcpy(task.encoded, data, n)
+    task.encoded_size = n
+    return OK
