@@ -237,13 +237,15 @@ class Case:
     shape: Shape
     chunks: Shape
     options: Callable[[], dict[str, Any]]  # more arguments of zarr.create_array
+    shards: Shape | None = None
 
     def shrunk(self) -> Case:
         """Make it small enough for a test."""
         return dataclasses.replace(
             self,
             shape=tuple(n // 8 for n in self.shape),
-            chunks=tuple(n // 4 for n in self.chunks),
+            chunks=tuple(max(1, n // 4) for n in self.chunks),
+            shards=self.shards and tuple(n // 4 for n in self.shards),
         )
 
     @property
@@ -252,16 +254,21 @@ class Case:
 
     def describe(self) -> str:
         data = self.data(self.shape)
-        return (
-            f"{self.title}; {size(data.nbytes)} in {size(math.prod(self.chunks) * data.itemsize)}"
-        )
+        parts = [shape for shape in (self.shards, self.chunks) if shape]
+        sizes = [size(data.nbytes), *(size(math.prod(part) * data.itemsize) for part in parts)]
+        return f"{self.title}; {' in '.join(sizes)}"
 
     def create(self, path: Path) -> Array:
         """Write the array to `path`, with zarr's default pipeline."""
         data = self.data(self.shape)
         with implementations()[0].active():
             array = zarr.create_array(
-                path, shape=data.shape, dtype=data.dtype, chunks=self.chunks, **self.options()
+                path,
+                shape=data.shape,
+                dtype=data.dtype,
+                chunks=self.chunks,
+                shards=self.shards,
+                **self.options(),
             )
             array[...] = data
         return data
@@ -329,6 +336,35 @@ CASES = [
             "serializer": BytesCodec(endian="big"),
             "compressors": Crc32cCodec(),
         },
+    ),
+    Case(
+        "shard",
+        "shards; Blosc: BloscLZ, bitshuffle",
+        photons,
+        (256, 512, 512),
+        (32, 32, 32),
+        lambda: {
+            "compressors": BloscCodec(cname="blosclz", clevel=9, shuffle="bitshuffle", typesize=2)
+        },
+        shards=(256, 256, 256),
+    ),
+    Case(
+        "shard-small",
+        "shards of small chunks; Zstandard, CRC-32C",
+        waves,
+        (256, 256, 128),
+        (16, 16, 16),
+        lambda: {"compressors": [ZstdCodec(level=3), Crc32cCodec()]},
+        shards=(128, 128, 128),
+    ),
+    Case(
+        "shard-rows",
+        "shards of rows; Zstandard",
+        waves,
+        (10000, 256),
+        (1, 256),
+        lambda: {"compressors": ZstdCodec(level=3)},
+        shards=(2500, 256),
     ),
     Case(
         "v2-blosc",

@@ -49,6 +49,8 @@ COMPRESSORS: dict[str, Callable[[], Any]] = {
     "raw": lambda: None,
     "blosc": lambda: BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", typesize=4),
     "zstd": lambda: ZstdCodec(level=3),
+    "shard-raw": lambda: None,
+    "shard-zstd": lambda: ZstdCodec(level=3),
 }
 OPERATIONS = ("read", "write")
 
@@ -84,11 +86,13 @@ class Data:
 
     def create(self, path: Path, case: str) -> zarr.Array[Any]:
         """Make the array in the store, still empty."""
+        sharded = case.startswith("shard")  # in shards of 64 MiB
         return zarr.create_array(
             path,
             shape=self.shape,
             dtype="f4",
-            chunks=self.chunks,
+            chunks=(self.chunks[0], 64, 64) if sharded else self.chunks,
+            shards=(4 * self.chunks[0], *PLANE) if sharded else None,
             compressors=COMPRESSORS[case](),
             overwrite=True,
         )
