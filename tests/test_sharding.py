@@ -1318,3 +1318,25 @@ def test_many_small_inner_chunks(native: None, tmp_path: Path) -> None:
     assert_stored(tmp_path, DEFAULT, data)
     stored = Layout((100, 50), "start").split((tmp_path / "c/0/0").read_bytes())
     assert len(stored) == sum(len({j // 2 for j in range(i, 100, 7)}) for i in range(0, 100, 9))
+
+
+@pytest.mark.parametrize("location", ["start", "end"])
+def test_a_shard_that_grows_while_it_is_encoded(
+    native: None, tmp_path: Path, location: str
+) -> None:
+    """Two threads encode inner chunks and append them to one file, whoever is first."""
+    codecs = [BytesCodec(), ZstdCodec(level=3)]
+    serializer = ShardingCodec(chunk_shape=(16, 32), codecs=codecs, index_location=location)
+    array = create_sharded(
+        tmp_path, DEFAULT, (512, 256), shard=(256, 256), inner=(16, 32), serializer=serializer
+    )
+    rng = np.random.default_rng(0)
+    data = rng.integers(0, 99, (512, 256)).astype(DTYPE)
+    array[...] = data
+    for i in range(40):
+        window = (slice(i, 300 + 5 * i, 1 + i % 2), slice(3 * i, 256 - i))
+        data[window] = rng.integers(0, 99, data[window].shape)
+        array[window] = data[window]
+        assert_same(array[...], data)
+    assert_stored(tmp_path, DEFAULT, data)
+    assert not list(tmp_path.rglob("*.partial"))

@@ -36,6 +36,9 @@ cdef Status create_file(
 cdef Status append_file(
     NewFile* file, const uint8_t* data, size_t n, Failure* failure) noexcept nogil
 
+cdef Status patch_file(
+    NewFile* file, const uint8_t* data, size_t n, Failure* failure) noexcept nogil
+
 cdef Status commit_file(NewFile* file, const char* path, Failure* failure) noexcept nogil
 
 cdef void abandon_file(NewFile* file) noexcept nogil

@@ -18,7 +18,7 @@ from posix.fcntl cimport O_CREAT, O_EXCL, O_NONBLOCK, O_RDONLY, O_WRONLY, open
 from posix.stat cimport S_ISDIR, S_ISREG, fstat, mkdir, struct_stat
 from posix.stdlib cimport posix_memalign
 from posix.types cimport off_t
-from posix.unistd cimport close, ftruncate, pread, unlink, write
+from posix.unistd cimport close, ftruncate, pread, pwrite, unlink, write
 
 from zarrs._core cimport (
     IO_ERROR,
@@ -423,6 +423,25 @@ cdef Status _write_rest(NewFile* file, Failure* failure) noexcept nogil:
     status = _write_block(file, failure)
     if status == OK and ftruncate(file.fd, <off_t> file.size) < 0:
         status = _io_error(failure)
+    return status
+
+
+cdef Status patch_file(
+    NewFile* file, const uint8_t* data, size_t n, Failure* failure,
+) noexcept nogil:
+    """Put other bytes in the place of the first ``n`` of a new file, to which all was appended."""
+    cdef Status status = _write_rest(file, failure)
+    cdef size_t done = 0
+    cdef Py_ssize_t put
+    if file.direct:  # what is left is no whole block
+        zarrs_set_direct(file.fd, False)
+        file.direct = False
+    while status == OK and done < n:
+        put = pwrite(file.fd, data + done, min(n - done, <size_t> MAX_TRANSFER), <off_t> done)
+        if put >= 0:
+            done += put
+        elif errno != EINTR:
+            status = _io_error(failure)
     return status
 
 

@@ -1,10 +1,11 @@
 """Writing of shards: the inner chunks of all shards of a call are encoded in one loop.
 
 A shard is never changed in place: of the old one every inner chunk that is not written is copied
-as it is, encoded, into the new one, which then takes its place. The thread that encodes the last
-inner chunk of a shard puts it together. Shards are written in waves, so that only so many encoded
-inner chunks are in memory; the locks of a wave's keys are held from before the old indexes are
-read until the new shards are there.
+as it is, encoded, into the new one, which then takes its place. Inner chunks are encoded in the
+order in which the new shard holds them, and whichever thread has encoded one appends what is ready,
+so the file grows while the rest is still being encoded. Shards are written in waves, so that only
+so many are open and encoded at a time; the locks of a wave's keys are held from before the old
+indexes are read until the new shards are there.
 """
 
 from cython.parallel cimport prange, threadid
@@ -22,6 +23,7 @@ from zarrs._core cimport (
     Axis,
     ChainSpec,
     Failure,
+    FileOptions,
     Input,
     Region,
     ShardSpec,
@@ -38,6 +40,7 @@ from zarrs._files cimport (
     close_input,
     commit_file,
     create_file,
+    patch_file,
     remove_file,
     replace_file,
     view_input,
@@ -69,6 +72,8 @@ from zarrs._write cimport encode_region, keep_encoded
 
 cdef extern from "_native/atomics.h" nogil:
     Py_ssize_t zarrs_countdown(Py_ssize_t* p)
+    Py_ssize_t zarrs_add(Py_ssize_t* p, Py_ssize_t x)
+    Py_ssize_t zarrs_look(const Py_ssize_t* p)
 
 cdef enum:
     WAVE_SHARDS = 128
@@ -79,16 +84,28 @@ cdef enum:
 
 cdef enum Fate:
     KEPT = 0  # as it was
-    EMPTIED = 1
-    REPLACED = 2
+    PENDING = 1  # is being encoded
+    EMPTIED = 2
+    REPLACED = 3
 
 
 cdef struct Inner:
     # What becomes of an inner chunk.
-    Fate fate
+    Py_ssize_t fate
     bint borrowed  # the bytes are the array's own
     const uint8_t* data
     size_t size
+
+
+# A new shard on its way: to memory that is big enough, or to a file, made when it is needed.
+cdef struct Sink:
+    uint8_t* data
+    const char* path
+    const FileOptions* files
+    uint64_t nonce
+    NewFile file
+    bint is_open
+    size_t size  # of what was put
 
 
 cdef struct Shard:
@@ -99,28 +116,35 @@ cdef struct Shard:
     Input old
     uint8_t* decoded  # the memory behind it, if it had to be decoded as a whole
     Entry* index  # of the old shard; NULL: nothing of it survives
+    Entry* new_index
     Py_ssize_t n  # inner chunks
-    const Py_ssize_t* order  # in which they are written
+    const Py_ssize_t* order  # in which the new shard holds them
+    Py_ssize_t* touched  # those to encode, in the same order, by their numbers
     const Axis* axes
     char* data  # the first item to write
     Inner* inners
     Py_ssize_t n_touched
+    bint streamed  # goes to its file while it is encoded
+    Sink sink
+    Py_ssize_t cursor  # in the order: what has been put
+    Py_ssize_t calls  # for whoever appends to look again; above 0: somebody does
     Py_ssize_t left  # touched inner chunks that have not been encoded yet
-
-
-# A new shard on its way: to a file or to memory.
-cdef struct Sink:
-    NewFile* file
-    uint8_t* data
-    size_t size
+    bint is_closed  # stored, or given up
 
 
 cdef Status _put(Sink* sink, const uint8_t* data, size_t n, Failure* failure) noexcept nogil:
-    if sink.file != NULL:
-        return append_file(sink.file, data, n, failure)
-    memcpy(sink.data + sink.size, data, n)
+    cdef Status status
+    if sink.data != NULL:
+        memcpy(sink.data + sink.size, data, n)
+        sink.size += n
+        return OK
+    if not sink.is_open:
+        status = create_file(sink.path, sink.files, sink.nonce, &sink.file, failure)
+        if status != OK:
+            return status
+        sink.is_open = True
     sink.size += n
-    return OK
+    return append_file(&sink.file, data, n, failure)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -163,11 +187,27 @@ cdef Status _begin_shard(
     Shard* shard, Status old, Workspace* space, Failure* failure,
 ) noexcept nogil:
     # `old` says whether something survives of the old shard, which is open then.
+    cdef const ShardSpec* spec = shard.chain.shard
+    cdef size_t n = max(shard.n, <Py_ssize_t> 1)
+    cdef Axis axes[MAX_NDIM]
+    cdef char* data = NULL
+    cdef Py_ssize_t i, k
     failure.stage = -1
-    shard.n_touched = shard.left = touched_inner_chunks(shard.chain.shard, shard.axes)
-    shard.inners = <Inner*> calloc(max(shard.n, <Py_ssize_t> 1), sizeof(Inner))
-    if shard.inners == NULL:
+    shard.n_touched = touched_inner_chunks(spec, shard.axes)
+    shard.inners = <Inner*> calloc(n, sizeof(Inner))
+    shard.new_index = <Entry*> malloc(n * sizeof(Entry))
+    shard.touched = <Py_ssize_t*> malloc(n * sizeof(Py_ssize_t))
+    if shard.inners == NULL or shard.new_index == NULL or shard.touched == NULL:
         return NO_MEMORY
+    for i in range(shard.n_touched):
+        k = inner_axes(spec, shard.axes, i, axes, &data)
+        shard.inners[k].fate = PENDING
+        shard.inners[k].size = i
+    k = 0
+    for i in range(shard.n):
+        if shard.inners[shard.order[i]].fate == PENDING:
+            shard.touched[k] = shard.inners[shard.order[i]].size
+            k += 1
     return _read_old_index(shard, space, failure) if old == OK else OK
 
 
@@ -177,11 +217,15 @@ cdef void _end_shard(Shard* shard) noexcept nogil:
         for i in range(shard.n):
             if not shard.inners[i].borrowed:
                 free(<void*> shard.inners[i].data)
+    if shard.sink.is_open:
+        abandon_file(&shard.sink.file)
     if shard.depth == 0:
         close_input(&shard.old)
     free(shard.inners)
     free(shard.decoded)
     free(shard.index)
+    free(shard.new_index)
+    free(shard.touched)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -231,7 +275,7 @@ cdef Status _encode_inner(
     if status != OK:
         return status
     if encoded == NULL:
-        inner.fate = EMPTIED
+        zarrs_add(&inner.fate, EMPTIED - PENDING)
         return OK
     inner.borrowed = encoded == <const uint8_t*> region.data
     if not inner.borrowed and not owned:
@@ -242,7 +286,7 @@ cdef Status _encode_inner(
         encoded = copy
     inner.data = encoded
     inner.size = n
-    inner.fate = REPLACED
+    zarrs_add(&inner.fate, REPLACED - PENDING)  # after the rest, which others may look at now
     return OK
 
 
@@ -284,167 +328,117 @@ cdef Status _encode_inner_shard(
 # ---------------------------------------------------------------------------------------------
 # Putting shards together
 
-cdef size_t _lay_out(const Shard* shard, Entry* index) noexcept nogil:
-    # Where everything goes in the new shard; returns its size, 0 if it holds nothing.
-    cdef size_t position = index_size(shard.chain.shard, shard.n)
-    cdef size_t start
-    cdef Py_ssize_t k, i
-    cdef Inner* inner
-    if not shard.chain.shard.index_at_start:
-        position = 0
-    start = position
-    for k in range(shard.n):
-        i = shard.order[k]
-        inner = &shard.inners[i]
-        index[i].offset = index[i].size = <uint64_t> -1
-        if inner.fate == REPLACED:
-            index[i].size = inner.size
-        elif inner.fate == KEPT and shard.index != NULL:
-            index[i].size = shard.index[i].size  # as absent as it was, or as long
-        if index[i].size != <uint64_t> -1:
-            index[i].offset = position
-            position += index[i].size
-    if position == start:
-        return 0
-    return position if start else position + index_size(shard.chain.shard, shard.n)
-
-
-cdef Status _put_inner_chunks(
-    const Shard* shard, Workspace* space, Sink* sink, Failure* failure,
+cdef Status _put_old(
+    Shard* shard, Py_ssize_t low, Py_ssize_t high, Workspace* space, Failure* failure,
 ) noexcept nogil:
-    # The new ones and, as they are, the old ones; of these, runs that follow each other.
-    cdef const Inner* inner
-    cdef const Entry* entry
+    # Copies a range of the old shard.
     cdef const uint8_t* bytes = NULL
-    cdef Py_ssize_t low = 0
+    cdef Py_ssize_t step
+    cdef Status status = OK
+    while low < high and status == OK:
+        step = min(high - low, <Py_ssize_t> COPIED)
+        status = view_input(&shard.old, step, low, &space.span, &bytes, failure)
+        if status == OK:
+            status = _put(&shard.sink, bytes, step, failure)
+        low += step
+    return status
+
+
+cdef Status _put_ready(Shard* shard, Workspace* space, Failure* failure) noexcept nogil:
+    # Puts the inner chunks that are next and ready into the new shard: new ones and, as they are,
+    # old ones; of these, runs that follow each other.
+    cdef const Entry* entry
+    cdef Entry* place
+    cdef Inner* inner
+    cdef Py_ssize_t low = 0  # of the old shard, what is still to be put
     cdef Py_ssize_t high = 0
-    cdef Py_ssize_t k, step
+    cdef Py_ssize_t fate, i
     cdef Status status = OK
-    for k in range(shard.n + 1):
-        inner = NULL
-        entry = NULL
-        if k < shard.n:
-            inner = &shard.inners[shard.order[k]]
-            if inner.fate == EMPTIED:
-                continue
-            if inner.fate == KEPT:
-                if shard.index == NULL or is_absent(&shard.index[shard.order[k]]):
-                    continue
-                entry = &shard.index[shard.order[k]]
-                if <Py_ssize_t> entry.offset == high:
-                    high += entry.size
-                    continue
-        while low < high and status == OK:
-            step = min(high - low, <Py_ssize_t> COPIED)
-            status = view_input(&shard.old, step, low, &space.span, &bytes, failure)
+    while shard.cursor < shard.n and status == OK:
+        i = shard.order[shard.cursor]
+        inner = &shard.inners[i]
+        fate = zarrs_look(&inner.fate)
+        if fate == PENDING:
+            break
+        shard.cursor += 1
+        place = &shard.new_index[i]
+        place.offset = place.size = <uint64_t> -1
+        if fate == KEPT and shard.index != NULL and not is_absent(&shard.index[i]):
+            entry = &shard.index[i]
+            if <Py_ssize_t> entry.offset != high:
+                status = _put_old(shard, low, high, space, failure)
+                low = high = entry.offset
+            place.offset = shard.sink.size + (high - low)
+            place.size = entry.size
+            high += <Py_ssize_t> entry.size
+        elif fate == REPLACED:
+            status = _put_old(shard, low, high, space, failure)
+            low = high
             if status == OK:
-                status = _put(sink, bytes, step, failure)
-            low += step
-        if entry != NULL:
-            low = entry.offset
-            high = low + <Py_ssize_t> entry.size
-        elif inner != NULL and status == OK:
-            status = _put(sink, inner.data, inner.size, failure)
-        if status != OK:
-            return status
-    return OK
-
-
-cdef Status _put_shard(
-    const Shard* shard, Entry* index, Workspace* space, Sink* sink, Failure* failure,
-) noexcept nogil:
-    cdef const ShardSpec* spec = shard.chain.shard
-    cdef Py_ssize_t size = index_size(spec, shard.n)
-    cdef uint8_t* encoded = <uint8_t*> malloc(size)
-    cdef Status status = OK
-    if encoded == NULL:
-        return NO_MEMORY
-    encode_index(spec, index, shard.n, encoded)
-    if spec.index_at_start:
-        status = _put(sink, encoded, size, failure)
+                place.offset = shard.sink.size
+                place.size = inner.size
+                status = _put(&shard.sink, inner.data, inner.size, failure)
+            if not inner.borrowed:
+                free(<void*> inner.data)
+            inner.data = NULL
     if status == OK:
-        status = _put_inner_chunks(shard, space, sink, failure)
-    if status == OK and not spec.index_at_start:
-        status = _put(sink, encoded, size, failure)
-    free(encoded)
+        status = _put_old(shard, low, high, space, failure)
     return status
 
 
 cdef Status _join(
-    const Shard* shard, Workspace* space, const WriteOptions* options, const uint8_t** data,
+    Shard* shard, Workspace* space, const WriteOptions* options, const uint8_t** data,
     size_t* n, bint* owned, Failure* failure,
 ) noexcept nogil:
     # A whole new shard in memory, through the codecs around it: in scratch, or `owned` by the
     # caller. NULL if it holds nothing.
-    cdef Entry* index = <Entry*> malloc(max(shard.n, <Py_ssize_t> 1) * sizeof(Entry))
-    cdef Sink sink
+    cdef const ShardSpec* spec = shard.chain.shard
+    cdef size_t size = index_size(spec, shard.n)
+    cdef bint holds_something = False
+    cdef Py_ssize_t i
     cdef Status status
     failure.stage = -1
     data[0] = NULL
-    if index == NULL:
-        return NO_MEMORY
-    memset(&sink, 0, sizeof(Sink))
-    n[0] = _lay_out(shard, index)
-    if n[0] == 0:
-        free(index)
+    n[0] = size
+    for i in range(shard.n):
+        if shard.inners[i].fate == REPLACED:
+            n[0] += shard.inners[i].size
+        elif shard.inners[i].fate == KEPT and shard.index != NULL and not is_absent(
+            &shard.index[i]
+        ):
+            n[0] += shard.index[i].size
+        else:
+            continue
+        holds_something = True
+    if not holds_something:
         return OK
-    sink.data = <uint8_t*> malloc(n[0])
-    if sink.data == NULL:
-        free(index)
+    shard.sink.data = <uint8_t*> malloc(n[0])
+    if shard.sink.data == NULL:
         return NO_MEMORY
-    status = _put_shard(shard, index, space, &sink, failure)
-    free(index)
-    data[0] = sink.data
+    shard.sink.size = size if spec.index_at_start else 0
+    status = _put_ready(shard, space, failure)
+    if status == OK:
+        encode_index(spec, shard.new_index, shard.n,
+                     shard.sink.data + (0 if spec.index_at_start else shard.sink.size))
+    data[0] = shard.sink.data
     owned[0] = shard.chain.n_stages == 0
     if status == OK and not owned[0]:
         status = encode_chunk(shard.chain, space, data, n, options.inner_threads, failure)
     if status != OK or not owned[0]:
-        free(sink.data)
+        free(shard.sink.data)
     return status
 
 
-cdef Status _store_plain(
-    Tasks* tasks, const Shard* shard, Workspace* space, const WriteOptions* options,
+cdef Status _store_joined(
+    Tasks* tasks, Shard* shard, Workspace* space, const WriteOptions* options,
     Failure* failure,
 ) noexcept nogil:
-    # A shard with nothing around it goes to its file as it is put together.
-    cdef Task* task = &tasks.items[shard.task]
-    cdef Entry* index = <Entry*> malloc(max(shard.n, <Py_ssize_t> 1) * sizeof(Entry))
-    cdef NewFile file
-    cdef Sink sink
-    cdef Status status
-    if index == NULL:
-        return NO_MEMORY
-    if _lay_out(shard, index) == 0:
-        free(index)
-        return remove_file(task.path, failure)
-    memset(&sink, 0, sizeof(Sink))
-    sink.file = &file
-    status = create_file(task.path, &tasks.files, options.seed + <uint64_t> shard.task, &file,
-                         failure)
-    if status == OK:
-        status = _put_shard(shard, index, space, &sink, failure)
-        if status == OK:
-            status = commit_file(&file, task.path, failure)
-        else:
-            abandon_file(&file)
-    free(index)
-    return status
-
-
-cdef Status _store_shard(
-    Tasks* tasks, const Shard* shard, Workspace* space, const WriteOptions* options,
-    Failure* failure,
-) noexcept nogil:
+    # A shard with codecs around it, or one that is stored in memory.
     cdef Task* task = &tasks.items[shard.task]
     cdef const uint8_t* data = NULL
     cdef size_t n = 0
     cdef bint owned = False
-    cdef Status status
-    failure.stage = -1
-    if shard.chain.n_stages == 0 and task.path != NULL:
-        return _store_plain(tasks, shard, space, options, failure)
-    status = _join(shard, space, options, &data, &n, &owned, failure)
+    cdef Status status = _join(shard, space, options, &data, &n, &owned, failure)
     if status != OK:
         return status
     failure.stage = -1
@@ -458,6 +452,72 @@ cdef Status _store_shard(
     if owned:
         free(<void*> data)
     return status
+
+
+cdef Status _begin_file(Shard* shard, Failure* failure) noexcept nogil:
+    # Leaves room for an index at the start, which is known at the end.
+    cdef Py_ssize_t size = index_size(shard.chain.shard, shard.n)
+    cdef uint8_t* room
+    cdef Status status
+    if not shard.chain.shard.index_at_start:
+        return OK
+    room = <uint8_t*> calloc(size, 1)
+    if room == NULL:
+        return NO_MEMORY
+    status = _put(&shard.sink, room, size, failure)
+    free(room)
+    return status
+
+
+cdef Status _finish_file(Shard* shard, Failure* failure) noexcept nogil:
+    # Writes the index and puts the new shard in the place of the old one.
+    cdef const ShardSpec* spec = shard.chain.shard
+    cdef Py_ssize_t size = index_size(spec, shard.n)
+    cdef bint holds_something = False
+    cdef uint8_t* encoded
+    cdef Py_ssize_t i
+    cdef Status status
+    for i in range(shard.n):
+        holds_something = holds_something or not is_absent(&shard.new_index[i])
+    if not holds_something:
+        return remove_file(shard.sink.path, failure)
+    encoded = <uint8_t*> malloc(size)
+    if encoded == NULL:
+        return NO_MEMORY
+    encode_index(spec, shard.new_index, shard.n, encoded)
+    if spec.index_at_start:
+        status = patch_file(&shard.sink.file, encoded, size, failure)
+    else:
+        status = _put(&shard.sink, encoded, size, failure)
+    free(encoded)
+    if status == OK:
+        shard.sink.is_open = False
+        status = commit_file(&shard.sink.file, shard.sink.path, failure)
+    return status
+
+
+cdef void _append(Tasks* tasks, Shard* shard, Workspace* space) noexcept nogil:
+    # Appends what is ready, unless another thread is about it, which then looks again.
+    cdef Py_ssize_t calls = zarrs_add(&shard.calls, 1)
+    cdef Failure failure
+    if calls != 1:
+        return
+    while calls > 0:
+        if not shard.is_closed and not is_cancelled(tasks, shard.task):
+            memset(&failure, 0, sizeof(Failure))
+            failure.inner = -1
+            failure.stage = -1
+            if shard.sink.size == 0:
+                failure.status = _begin_file(shard, &failure)
+            if failure.status == OK:
+                failure.status = _put_ready(shard, space, &failure)
+            if failure.status == OK and shard.cursor == shard.n:
+                shard.is_closed = True
+                failure.status = _finish_file(shard, &failure)
+            if failure.status != OK:
+                shard.is_closed = True
+                record_failure(tasks, shard.task, &failure)
+        calls = zarrs_add(&shard.calls, -calls)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -474,31 +534,33 @@ cdef void _open_one(Tasks* tasks, Shard* shard, Workspace* space) noexcept nogil
     if not task.complete and not task.covers:
         old = open_task(tasks, task, &shard.old, &failure)
     failure.status = old if old > MISSING else _begin_shard(shard, old, space, &failure)
+    shard.left = shard.n_touched
     if failure.status != OK:
         shard.n_touched = 0
         record_failure(tasks, shard.task, &failure)
 
 
 cdef void _write_one(
-    Tasks* tasks, Shard* shard, Py_ssize_t number, const WriteOptions* options,
-    Workspace* space,
+    Tasks* tasks, Shard* shard, Py_ssize_t k, const WriteOptions* options, Workspace* space,
 ) noexcept nogil:
-    # One inner chunk; with the last one of a shard, the shard.
+    # One inner chunk, and what can be done of the shard after it.
     cdef Failure failure
     memset(&failure, 0, sizeof(Failure))
     failure.inner = -1
     failure.depth = 1
     if not is_cancelled(tasks, shard.task):
-        failure.status = _encode_inner(tasks, shard, number, options, space, &failure)
+        failure.status = _encode_inner(tasks, shard, shard.touched[k], options, space, &failure)
         if failure.status != OK:
             record_failure(tasks, shard.task, &failure)
-    if zarrs_countdown(&shard.left) > 0 or is_cancelled(tasks, shard.task):
+        elif shard.streamed:
+            _append(tasks, shard, space)
+    if zarrs_countdown(&shard.left) > 0 or shard.streamed or is_cancelled(tasks, shard.task):
         return
     if tasks.items[shard.task].failure.status > MISSING:
         return
     memset(&failure, 0, sizeof(Failure))
     failure.inner = -1
-    failure.status = _store_shard(tasks, shard, space, options, &failure)
+    failure.status = _store_joined(tasks, shard, space, options, &failure)
     if failure.status != OK:
         record_failure(tasks, shard.task, &failure)
 
@@ -528,7 +590,7 @@ cdef bint _same_grid(const Shard* a, const Shard* b, int ndim) noexcept nogil:
 
 
 cdef Py_ssize_t _next_wave(
-    Tasks* tasks, Py_ssize_t* first, Shard* shards, bint* locks,
+    Tasks* tasks, Py_ssize_t* first, Shard* shards, bint* locks, const WriteOptions* options,
 ) noexcept nogil:
     # Prepares the shards of a wave and marks the locks of their keys; returns how many.
     cdef const ShardSpec* spec = tasks.chain.shard
@@ -549,6 +611,10 @@ cdef Py_ssize_t _next_wave(
             shard.axes = task.axes
             shard.data = tasks.data + task.array_offset
             shard.n = count_inner_chunks(spec, task.axes)
+            shard.streamed = tasks.chain.n_stages == 0 and task.path != NULL
+            shard.sink.path = task.path
+            shard.sink.files = &tasks.files
+            shard.sink.nonce = options.seed + <uint64_t> shard.task
             nbytes += touched_inner_chunks(spec, task.axes) * spec.inner_nbytes
             if task.path != NULL:
                 locks[lock_number(task.path)] = True
@@ -619,7 +685,7 @@ cdef int write_shards(
     try:
         while first < tasks.n:
             with nogil:
-                n = _next_wave(tasks, &first, shards, locks)
+                n = _next_wave(tasks, &first, shards, locks, options)
                 for k in range(N_LOCKS):
                     if locks[k]:
                         take_lock(k)
