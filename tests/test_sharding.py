@@ -55,6 +55,7 @@ from zarr.core.buffer.cpu import Buffer, NDBuffer
 from zarr.core.codec_pipeline import BatchedCodecPipeline
 
 import zarrs
+from zarrs import _core
 
 # zarr's own pipeline has something to say about codecs around shards
 pytestmark = pytest.mark.filterwarnings("ignore:Combining a .sharding_indexed. codec")
@@ -1340,3 +1341,120 @@ def test_a_shard_that_grows_while_it_is_encoded(
         assert_same(array[...], data)
     assert_stored(tmp_path, DEFAULT, data)
     assert not list(tmp_path.rglob("*.partial"))
+
+
+# ------------------------------------------------------------------ what a review has found
+
+
+def test_inner_shards_that_do_not_divide() -> None:
+    """zarr 3.1 lets such arrays be made; nothing native touches them."""
+    arguments = {
+        "index_at_start": False,
+        "index_swapped": False,
+        "index_checksum": False,
+        "verify": False,
+        "write_order": 0,
+    }
+    raw = _core.Chain([])
+    for inner in ((4,), (0,), (12,)):
+        shard = _core.Shard(inner, (0,), 1, raw, **arguments)
+        with pytest.raises(ValueError, match="whole inner chunks"):
+            _core.Shard((6,), (0,), 1, _core.Chain([], 0, shard), **arguments)
+    shard = _core.Shard((1,), (0,), 1, raw, **arguments)
+    with pytest.raises(ValueError, match="too many"):
+        _core.Shard((2**50,), (0,), 1, _core.Chain([], 0, shard), **arguments)
+
+
+@pytest.mark.skipif(ZARR_34, reason="zarr 3.4 refuses to make them")
+def test_inner_shards_that_do_not_divide_are_not_native(native: None, tmp_path: Path) -> None:
+    """The reason says why."""
+    inner = ShardingCodec(chunk_shape=(4,), codecs=[BytesCodec()])
+    array = create_sharded(
+        tmp_path, DEFAULT, (24,), "u1", shard=(12,), inner=(6,),
+        serializer=ShardingCodec(chunk_shape=(6,), codecs=[inner]),
+    )  # fmt: skip
+    with pytest.raises(zarrs.NotNativeError, match="whole inner chunks"):
+        array[...]
+
+
+def test_more_inner_chunks_than_can_be_counted(native: None, tmp_path: Path) -> None:
+    """The size of such an index does not fit 64 bits."""
+    array = create_sharded(
+        tmp_path, DEFAULT, (2**60,), "u1", shard=(2**60,), inner=(1,),
+        serializer=ShardingCodec(chunk_shape=(1,), codecs=[BytesCodec()],
+                                 index_codecs=[BytesCodec()]),
+    )  # fmt: skip
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c/0").write_bytes(bytes(64))
+    with pytest.raises(zarrs.NotNativeError, match="too many"):
+        array[:1]
+    with pytest.raises(zarrs.NotNativeError, match="too many"):
+        array[:1] = 1
+
+
+def test_unused_bytes_in_a_shard_with_codecs_around(native: None, tmp_path: Path) -> None:
+    """Writers that append and never clean up leave some."""
+    array = create_sharded(
+        tmp_path, DEFAULT, (8,), "u1", shard=(8,), inner=(2,), compressors=[GzipCodec()],
+        serializer=ShardingCodec(chunk_shape=(2,), codecs=[BytesCodec()]),
+    )  # fmt: skip
+    data = np.arange(8, dtype="u1")
+    array[...] = data
+    file = tmp_path / "c/0"
+    raw = gzip.decompress(file.read_bytes())
+    for unused in (80_000, 10_000_000):
+        file.write_bytes(gzip.compress(raw[:8] + bytes(unused) + raw[8:], 1))
+        assert_same(array[...], data)
+        array[3] = data[3] = 9
+        raw = gzip.decompress(file.read_bytes())
+        assert len(raw) < 200
+    assert_same(stock_read(tmp_path), data)
+
+
+def test_unverified_checksums_below_a_codec_around(native: None, tmp_path: Path) -> None:
+    """They are bytes that nobody looks at, but there."""
+    with zarr.config.set({"codec_pipeline.validate_checksums": False}):
+        codecs = [BytesCodec(), *[Crc32cCodec()] * 15]
+        array = create_sharded(
+            tmp_path, DEFAULT, (8192,), "u1", shard=(8192,), inner=(1,),
+            serializer=ShardingCodec(chunk_shape=(1,), codecs=codecs), compressors=[ZstdCodec()],
+        )  # fmt: skip
+        data = (np.arange(8192) % 250 + 1).astype("u1")
+        array[...] = data
+        assert_same(array[...], data)
+
+
+def test_cached_files_are_never_merged(
+    native: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stale read is bad enough; it must not be written. Nor is one directory another."""
+    with zarr.config.set({"codec_pipeline.file_handle_cache_size": 4}):
+        old = create_sharded(tmp_path / "x", DEFAULT, (8,), "u1", shard=(8,), inner=(2,))
+        old[...] = 1
+        assert (old[...] == 1).all()
+        (tmp_path / "x").rename(tmp_path / "moved")
+        new = create_sharded(tmp_path / "x", DEFAULT, (8,), "u1", shard=(8,), inner=(2,))
+        new[...]
+        new[0] = 9
+        assert stock_read(tmp_path / "x").tolist() == [9, 0, 0, 0, 0, 0, 0, 0]
+        for name, value in (("p", 1), ("q", 2)):
+            (tmp_path / name).mkdir()
+            monkeypatch.chdir(tmp_path / name)
+            array = create_sharded(Path("y"), DEFAULT, (8,), "u1", shard=(8,), inner=(2,))
+            array[...] = value
+            assert (array[...] == value).all()
+        monkeypatch.chdir(tmp_path / "p")
+        assert (ours_open(Path("y"))[...] == 1).all()
+
+
+@pytest.mark.parametrize("location", ["start", "end"])
+def test_nothing_is_made_for_nothing(native: None, tmp_path: Path, location: str) -> None:
+    """Shards of fill values leave no directories behind."""
+    codecs = [BytesCodec()]
+    array = create_sharded(
+        tmp_path, DEFAULT, (8, 8), "u1", shard=(4, 4), inner=(2, 2),
+        serializer=ShardingCodec(chunk_shape=(2, 2), codecs=codecs, index_location=location),
+    )  # fmt: skip
+    array[...] = 0
+    array[1:3, 2:7] = 0
+    assert [path.name for path in tmp_path.iterdir()] == ["zarr.json"]

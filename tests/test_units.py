@@ -17,6 +17,7 @@ import zarrs._chain
 import zarrs._errors
 import zarrs._threads
 from zarrs._chain import swapped_segments
+from zarrs._errors import Failure, Status, exception_of
 from zarrs._threads import Budget, available_cpus, balance, cgroup_quota
 from zarrs.codecs import _crc32c
 
@@ -191,3 +192,14 @@ print("ok")
         env=child_environment(),
     )
     assert out.stdout == "ok\n", out.stderr
+
+
+def test_no_memory_is_a_memory_error() -> None:
+    """Whatever stage it was in, also of chunks without codecs."""
+    for stage in (-2, -1, 0, 3):
+        error = exception_of(
+            Failure(0, Status.NO_MEMORY, stage, 1, 2, 0, 0, 0),
+            keys=["a/c/0"], root="/", ndim=1, codecs=[[], []], grid=[4], writing=True,
+        )  # fmt: skip
+        assert isinstance(error, MemoryError)
+        assert "inner chunk (2,) of shard 'c/0'" in str(error)

@@ -166,6 +166,9 @@ def make_chain(
                 depth=depth + 1,
             )
             stored = inner.stored
+            problem_inside = _division_problem(codec, inner)
+            if problem_inside:
+                parts[-1] = Part("sharding_indexed", False, problem_inside)
             parts += [replace(part, name=f"sharding_indexed > {part.name}") for part in inner.parts]
         elif kind is V2Codec:
             axes = axes[::-1] if order == "F" else axes
@@ -218,6 +221,16 @@ def _sharding_problem(codec: ShardingCodec, ndim: int, depth: int) -> str:
     if len(codec.chunk_shape) != ndim:
         return f"inner chunks have {len(codec.chunk_shape)} dimensions, the array has {ndim}"
     return f"more than {MAX_DEPTH} shards in shards" if depth == MAX_DEPTH else ""
+
+
+def _division_problem(codec: ShardingCodec, inner: Chain) -> str:
+    # zarr 3.1 checks that inner chunks fit their shard for the outermost shards only.
+    if inner.reader.shard is None or len(codec.chunk_shape) != len(inner.order):
+        return ""
+    shape = [codec.chunk_shape[k] for k in inner.order]
+    if all(m > 0 and n % m == 0 for n, m in zip(shape, inner.reader.shard.shape, strict=True)):
+        return ""
+    return f"shards of shape {tuple(shape)} do not hold whole inner chunks"
 
 
 def _shard(codec: Any, inner: Chain, chain: _core.Chain, validate: bool) -> _core.Shard:

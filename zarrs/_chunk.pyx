@@ -1,7 +1,7 @@
 """Decoding and encoding of whole chunks, or of a prefix, through all stages of a chain."""
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
-from libc.stdlib cimport malloc, realloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
 from zarrs._core cimport (
@@ -24,6 +24,8 @@ from zarrs._workspace cimport reserve
 
 cdef enum:
     ENCODED_PIECE = 128 * 1024  # bytes of a file read at once where work is done on the way
+    DEAD_SPACE = 16  # so many times as long as ours may a shard be ...
+    MIN_DEAD_SPACE = 16 * 1024 * 1024  # ... or so many bytes
     THREADS_PARAM = 5  # the parameter of codecs that can work with several threads
 
 
@@ -176,14 +178,10 @@ cdef Status decode_chunk(
     return status
 
 
-cdef Status decode_shard(
+cdef Status _decode_shard(
     const Input* source, const ChainSpec* chain, Workspace* space, int64_t bound,
     uint8_t** data, Py_ssize_t* size, Failure* failure,
 ) noexcept nogil:
-    """Undo the codecs around a shard, into memory that the caller frees.
-
-    How long a shard is only its decoder knows; ``bound`` is what this package would make of it.
-    """
     cdef const Stage* stage = &chain.stages[0]
     cdef const uint8_t* src = NULL
     cdef size_t n = 0
@@ -219,6 +217,24 @@ cdef Status decode_shard(
             data[0] = shrunk
     size[0] = n
     return OK
+
+
+cdef Status decode_shard(
+    const Input* source, const ChainSpec* chain, Workspace* space, int64_t bound,
+    uint8_t** data, Py_ssize_t* size, Failure* failure,
+) noexcept nogil:
+    """Undo the codecs around a shard, into memory that the caller frees.
+
+    How long a shard is only its decoder knows; ``bound`` is what this package would make of it.
+    Shards of other writers may be some times as long: there can be unused bytes in them.
+    """
+    cdef Status status = _decode_shard(source, chain, space, bound, data, size, failure)
+    if status == WRONG_SIZE and bound <= <int64_t> (MAX_SIZE // DEAD_SPACE):
+        free(data[0])
+        data[0] = NULL
+        bound = max(DEAD_SPACE * bound, <int64_t> MIN_DEAD_SPACE)
+        status = _decode_shard(source, chain, space, bound, data, size, failure)
+    return status
 
 
 cdef Status decode_prefix(
@@ -280,7 +296,7 @@ cdef size_t encoded_bound(const ChainSpec* chain, size_t n) noexcept nogil:
         if bound < n or bound > MAX_SIZE:
             return 0
         n = bound
-    return n
+    return n + chain.tail
 
 
 cdef Status encode_chunk(

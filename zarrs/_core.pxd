@@ -106,12 +106,14 @@ cdef enum:
     MAX_NDIM = 64
     MIN_SPLIT = 512 * 1024  # needed bytes of a chunk from which on chunks are taken apart
 
-# No buffer is bigger: room for sums and small products of sizes remains.
+# No buffer is bigger, and no shard has more inner chunks: room for sums and small products remains.
 cdef extern from *:
     """
     #define ZARRS_MAX_SIZE ((size_t)(PTRDIFF_MAX / 8))
+    #define ZARRS_MAX_INNER_CHUNKS ((ptrdiff_t)1 << 40)
     """
     const size_t MAX_SIZE "ZARRS_MAX_SIZE"
+    const Py_ssize_t MAX_INNER_CHUNKS "ZARRS_MAX_INNER_CHUNKS"
 
 
 cdef struct Stage:

@@ -8,6 +8,7 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 
 from zarrs._core cimport (
+    MAX_INNER_CHUNKS,
     MAX_NDIM,
     MAX_SEGMENTS,
     MAX_STAGES,
@@ -118,8 +119,8 @@ cdef class Shard:
 
     def __init__(self, shape, order, itemsize: int, chain: Chain, *, index_at_start: bool,
                  index_swapped: bool, index_checksum: bool, verify: bool, write_order: int):
-        cdef Axis axes[MAX_NDIM]
         cdef const ShardSpec* inner
+        cdef Py_ssize_t size
         cdef int k
         if len(shape) > MAX_NDIM or len(order) != len(shape):
             raise ValueError(f"inner chunks of shape {shape} and axes {order}")
@@ -143,12 +144,30 @@ cdef class Shard:
         inner = chain.spec.shard
         self.spec.inner_n = 1
         for k in range(self.spec.ndim):
+            size = self.spec.inner[self.spec.order[k]]
+            if inner.inner[k] < 1 or size % inner.inner[k]:
+                raise ValueError(f"shards of shape {shape} do not hold whole inner chunks")
+            if self.spec.inner_n > MAX_INNER_CHUNKS // max(size // inner.inner[k], 1):
+                raise ValueError(f"shards of shape {shape} hold too many inner chunks")
+            self.spec.inner_n *= size // inner.inner[k]
+
+    cdef int prepare_writing(self) except -1:
+        """Put the inner chunks of inner shards in order, once."""
+        cdef const ShardSpec* inner = self.spec.chain.shard
+        cdef Axis axes[MAX_NDIM]
+        cdef int k
+        if inner == NULL:
+            return 0
+        (<Shard> self.chain.shard).prepare_writing()
+        if self.inner_order != NULL:
+            return 0
+        for k in range(self.spec.ndim):
             axes[k].size = self.spec.inner[self.spec.order[k]]
-            self.spec.inner_n *= axes[k].size // inner.inner[k]
         self.inner_order = make_write_order(inner, axes, self.spec.inner_n)
         if self.inner_order == NULL:
             raise MemoryError("no memory for the order of inner chunks")
         self.spec.inner_order = self.inner_order
+        return 0
 
     def __dealloc__(self):
         free(self.inner_order)
@@ -241,6 +260,8 @@ def write(
     options.keep_empty = keep_empty
     options.inner_threads = inner_threads
     options.seed = int.from_bytes(os.urandom(8), "little")
+    if chain.shard is not None:
+        (<Shard> chain.shard).prepare_writing()
     tasks.chain = &chain.spec
     tasks.layout = &layout.spec
     try:

@@ -125,13 +125,13 @@ def exception_of(
     status = Status(failure.status)
     if status is Status.IO_ERROR:
         return OSError(failure.code, f"{os.strerror(failure.code)} while {doing} {where}", path)
+    if status is Status.NO_MEMORY:
+        return MemoryError(f"no memory left while {doing} {where}")
     if failure.stage == THE_INDEX:
         what = "the index of the shard is damaged"
     else:
         codec = codecs[failure.depth][failure.stage] if failure.stage >= 0 else "bytes"
         what = f"codec {codec!r} failed"
-    if status is Status.NO_MEMORY:
-        return MemoryError(f"no memory left while {doing} {where}")
     advice = "; the chunk can be replaced by writing all of it" if not writing else ""
     return ChunkError(f"{what} while {doing} {where}: {_fault(failure, status, grid)}{advice}")
 

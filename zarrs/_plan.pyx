@@ -15,7 +15,7 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcpy
 
-from zarrs._core cimport MAX_NDIM, Axis, Failure, Task, Tasks
+from zarrs._core cimport MAX_INNER_CHUNKS, MAX_NDIM, Axis, Failure, Task, Tasks
 from zarrs._region cimport n_touched
 
 import numpy as np
@@ -219,7 +219,7 @@ def make_plan(
     cdef Py_ssize_t array_stride[MAX_NDIM]
     cdef Py_ssize_t inner_shape[MAX_NDIM]
     cdef Axis axis[MAX_NDIM]
-    cdef Py_ssize_t i, start, stop, by, stored, extent, offset, n_root, n_key, units
+    cdef Py_ssize_t i, start, stop, by, stored, extent, offset, n_root, n_key, units, total
     cdef Py_ssize_t inner_nbytes = itemsize
     cdef int64_t nbytes = 0
     cdef int64_t nbytes_needed
@@ -376,6 +376,7 @@ def make_plan(
         extent = itemsize
         offset = 0
         units = 1
+        total = 1
         for k in range(ndim):
             a = <int> axis_of[k]
             axes[k] = axis[a]
@@ -384,6 +385,9 @@ def make_plan(
             if inner is not None:
                 if inner_shape[k] < 1 or axis[a].size % inner_shape[k]:
                     return f"shards of shape {shape} do not hold whole inner chunks"
+                if total > MAX_INNER_CHUNKS // max(axis[a].size // inner_shape[k], 1):
+                    return f"shards of shape {shape} hold too many inner chunks"
+                total *= axis[a].size // inner_shape[k]
                 units *= n_touched(&axis[a], inner_shape[k])
         plan.n_units += units
         if inner is not None:

@@ -113,7 +113,7 @@ cdef Status _find_leaves(Shard* shard, Failure* failure) noexcept nogil:
     cdef Py_ssize_t n = touched_inner_chunks(spec, shard.axes)
     cdef Py_ssize_t* wanted
     cdef Axis parts[MAX_NDIM]
-    cdef char* data = NULL
+    cdef char* data = shard.data
     cdef Py_ssize_t total = 0
     cdef Py_ssize_t i
     cdef const Entry* entry
@@ -490,10 +490,13 @@ cdef int _read_level(
 
 cdef Py_ssize_t _wave(const Tasks* tasks, int threads) noexcept nogil:
     # How many shards are open at the same time: as many as their decoded bytes allow.
+    cdef const ChainSpec* chain = tasks.chain
     cdef int64_t biggest = 1
     cdef Py_ssize_t i
-    if tasks.chain.n_stages == 0:
-        return WAVE
+    while chain.shard != NULL and chain.n_stages == 0:
+        chain = chain.shard.chain
+    if chain.shard == NULL:
+        return WAVE  # no shard, nor one inside of it, has to be decoded
     for i in range(tasks.n):
         biggest = max(biggest, tasks.items[i].nbytes)
     return max(<Py_ssize_t> threads, min(<Py_ssize_t> WAVE, DECODED_WAVE // biggest))

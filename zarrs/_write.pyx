@@ -47,6 +47,7 @@ cdef Status encode_region(
     cdef const uint8_t* decoded = NULL
     cdef uint8_t* chunk
     cdef Status status
+    failure.stage = -1
     n[0] = region.nbytes
     data[0] = <const uint8_t*> region.data
     if not (

@@ -105,7 +105,8 @@ cdef struct Sink:
     uint64_t nonce
     NewFile file
     bint is_open
-    size_t size  # of what was put
+    size_t room  # for an index at the start, which is known at the end
+    size_t size  # of what was put, and of the room
 
 
 cdef struct Shard:
@@ -143,8 +144,24 @@ cdef Status _put(Sink* sink, const uint8_t* data, size_t n, Failure* failure) no
         if status != OK:
             return status
         sink.is_open = True
+        status = _make_room(sink, failure)
+        if status != OK:
+            return status
     sink.size += n
     return append_file(&sink.file, data, n, failure)
+
+
+cdef Status _make_room(Sink* sink, Failure* failure) noexcept nogil:
+    cdef uint8_t* zeros
+    cdef Status status
+    if sink.room == 0:
+        return OK
+    zeros = <uint8_t*> calloc(sink.room, 1)
+    if zeros == NULL:
+        return NO_MEMORY
+    status = append_file(&sink.file, zeros, sink.room, failure)
+    free(zeros)
+    return status
 
 
 # ---------------------------------------------------------------------------------------------
@@ -190,7 +207,7 @@ cdef Status _begin_shard(
     cdef const ShardSpec* spec = shard.chain.shard
     cdef size_t n = max(shard.n, <Py_ssize_t> 1)
     cdef Axis axes[MAX_NDIM]
-    cdef char* data = NULL
+    cdef char* data = shard.data
     cdef Py_ssize_t i, k
     failure.stage = -1
     shard.n_touched = touched_inner_chunks(spec, shard.axes)
@@ -454,21 +471,6 @@ cdef Status _store_joined(
     return status
 
 
-cdef Status _begin_file(Shard* shard, Failure* failure) noexcept nogil:
-    # Leaves room for an index at the start, which is known at the end.
-    cdef Py_ssize_t size = index_size(shard.chain.shard, shard.n)
-    cdef uint8_t* room
-    cdef Status status
-    if not shard.chain.shard.index_at_start:
-        return OK
-    room = <uint8_t*> calloc(size, 1)
-    if room == NULL:
-        return NO_MEMORY
-    status = _put(&shard.sink, room, size, failure)
-    free(room)
-    return status
-
-
 cdef Status _finish_file(Shard* shard, Failure* failure) noexcept nogil:
     # Writes the index and puts the new shard in the place of the old one.
     cdef const ShardSpec* spec = shard.chain.shard
@@ -507,10 +509,7 @@ cdef void _append(Tasks* tasks, Shard* shard, Workspace* space) noexcept nogil:
             memset(&failure, 0, sizeof(Failure))
             failure.inner = -1
             failure.stage = -1
-            if shard.sink.size == 0:
-                failure.status = _begin_file(shard, &failure)
-            if failure.status == OK:
-                failure.status = _put_ready(shard, space, &failure)
+            failure.status = _put_ready(shard, space, &failure)
             if failure.status == OK and shard.cursor == shard.n:
                 shard.is_closed = True
                 failure.status = _finish_file(shard, &failure)
@@ -615,7 +614,11 @@ cdef Py_ssize_t _next_wave(
             shard.sink.path = task.path
             shard.sink.files = &tasks.files
             shard.sink.nonce = options.seed + <uint64_t> shard.task
+            if spec.index_at_start:
+                shard.sink.room = shard.sink.size = index_size(spec, shard.n)
             nbytes += touched_inner_chunks(spec, task.axes) * spec.inner_nbytes
+            if tasks.chain.n_stages > 0 and not task.complete and not task.covers:
+                nbytes += task.nbytes  # of the old shard
             if task.path != NULL:
                 locks[lock_number(task.path)] = True
             n += 1

@@ -329,7 +329,7 @@ class ZarrsCodecPipeline(CodecPipeline):
         layout, array = prepared
         if not array.flags.writeable:
             return "the result is read-only"
-        plan = self._make_plan(batch, chain, array, broadcast=False)
+        plan = self._make_plan(batch, chain, array, reading=True)
         if isinstance(plan, str):
             return plan
         size = _bytes_to_decode(plan, chain)
@@ -350,7 +350,7 @@ class ZarrsCodecPipeline(CodecPipeline):
         if isinstance(prepared, str):
             return prepared
         layout, array = prepared
-        plan = self._make_plan(batch, chain, array, broadcast=array.ndim == 0)
+        plan = self._make_plan(batch, chain, array, reading=False)
         if isinstance(plan, str):
             return plan
         options = self.options
@@ -381,7 +381,7 @@ class ZarrsCodecPipeline(CodecPipeline):
         )
 
     def _make_plan(
-        self, batch: Batch, chain: Chain, array: np.ndarray[Any, Any], *, broadcast: bool
+        self, batch: Batch, chain: Chain, array: np.ndarray[Any, Any], *, reading: bool
     ) -> Plan | str:
         first = batch[0][1]
 
@@ -409,13 +409,14 @@ class ZarrsCodecPipeline(CodecPipeline):
             chain.dtype.itemsize,
             file_prefix,
             describe,
-            broadcast,
+            not reading and array.ndim == 0,
             shard.shape if shard else None,
         )
         if not isinstance(plan, str):
             config = first.config
+            # What is merged must not come from a file that has been replaced by somebody else.
             plan.configure(
-                cached_files=self.options.file_handle_cache_size,
+                cached_files=self.options.file_handle_cache_size if reading else 0,
                 direct=self.options.direct_io,
                 max_gap=min(MAX_GAP, getattr(config, "sharding_coalesce_max_gap_bytes", MAX_GAP)),
                 max_span=min(MAX_SPAN, getattr(config, "sharding_coalesce_max_bytes", MAX_SPAN)),
