@@ -29,6 +29,7 @@ MODULES = {
     "zarrs._core": "openmp",
     "zarrs._chunk": None,
     "zarrs._copy": None,
+    "zarrs._fancy": None,
     "zarrs._files": None,
     "zarrs._handles": None,
     "zarrs._locks": None,

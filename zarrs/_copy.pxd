@@ -1,6 +1,6 @@
 """N-dimensional copies between chunks and arrays; see ``_copy.pyx``."""
 
-from zarrs._core cimport Box, Item
+from zarrs._core cimport Box, Item, Region
 
 
 cdef enum FillKind:
@@ -28,6 +28,12 @@ cdef void swap_run(const Item* item, char* data, Py_ssize_t n_items) noexcept no
 
 cdef void fill_box(
     const Box* box, const Item* item, const char* fill, char* dst) noexcept nogil
+
+cdef void copy_out(const Region* region, const Item* item, const char* chunk) noexcept nogil
+
+cdef void copy_in(const Region* region, const Item* item, char* chunk) noexcept nogil
+
+cdef void fill_out(const Region* region, const Item* item, const char* fill) noexcept nogil
 
 cdef bint all_fill(
     const char* data, Py_ssize_t n_items, Py_ssize_t itemsize,

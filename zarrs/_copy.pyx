@@ -9,7 +9,7 @@ from libc.math cimport isnan
 from libc.stdint cimport uint16_t
 from libc.string cimport memcmp, memcpy
 
-from zarrs._core cimport MAX_NDIM, Box, Item
+from zarrs._core cimport MAX_NDIM, Box, Item, Region
 
 
 cdef extern from "_native/copy_kernels.h" nogil:
@@ -34,6 +34,8 @@ cdef extern from "_native/copy_kernels.h" nogil:
                      Py_ssize_t, Py_ssize_t) noexcept
     void zarrs_copy_any(const char*, Py_ssize_t, Py_ssize_t, char*, Py_ssize_t, Py_ssize_t,
                         Py_ssize_t, Py_ssize_t, size_t) noexcept
+    bint zarrs_copy_scattered(const char*, const Py_ssize_t*, char*, const Py_ssize_t*,
+                              Py_ssize_t, size_t, bint) noexcept
     void zarrs_reverse_units(char*, size_t, size_t) noexcept
 
 
@@ -342,6 +344,58 @@ cdef void fill_box(
     plain.swap_unit = 0
     plain.n_segments = 0
     copy_box(&b, &plain, fill, dst)
+
+
+# ---------------------------------------------------------------------------------------------
+# Regions: one box, or many of one shape
+
+cdef bint _copy_items(
+    const Region* region, const Item* item, const char* src, const Py_ssize_t* src_at, char* dst,
+    const Py_ssize_t* dst_at,
+) noexcept nogil:
+    # Scattered single items of a usual size; returns whether that is what they were.
+    if region.box.ndim or item.n_segments or (item.swap_unit and item.swap_unit != item.size):
+        return False
+    return zarrs_copy_scattered(src, src_at, dst, dst_at, region.n, item.size,
+                                item.swap_unit != 0)
+
+
+cdef void copy_out(const Region* region, const Item* item, const char* chunk) noexcept nogil:
+    """Copy what is selected of a decoded chunk to the array; regions of a read."""
+    cdef Py_ssize_t i
+    if not region.is_scattered:
+        copy_box(&region.box, item, chunk + region.offset, region.data)
+    elif not _copy_items(region, item, chunk, region.offsets, region.data, region.places):
+        for i in range(region.n):
+            copy_box(&region.box, item, chunk + region.offsets[i], region.data + region.places[i])
+
+
+cdef void copy_in(const Region* region, const Item* item, char* chunk) noexcept nogil:
+    """Copy what is selected from the array to a decoded chunk; regions of a write.
+
+    Of several values for one item the last one stays.
+    """
+    cdef Py_ssize_t i
+    if not region.is_scattered:
+        copy_box(&region.box, item, region.data, chunk + region.offset)
+    elif not _copy_items(region, item, region.data, region.places, chunk, region.offsets):
+        for i in range(region.n):
+            copy_box(&region.box, item, region.data + region.places[i], chunk + region.offsets[i])
+
+
+cdef void fill_out(const Region* region, const Item* item, const char* fill) noexcept nogil:
+    """Put the bytes of ``fill`` wherever the items of a missing chunk would go in the array."""
+    cdef Item plain
+    cdef Py_ssize_t i
+    if not region.is_scattered:
+        fill_box(&region.box, item, fill, region.data)
+        return
+    plain.size = item.size
+    plain.swap_unit = 0
+    plain.n_segments = 0
+    if not _copy_items(region, &plain, fill, NULL, region.data, region.places):
+        for i in range(region.n):
+            fill_box(&region.box, item, fill, region.data + region.places[i])
 
 
 cdef inline bint _is_nan2(uint16_t x) noexcept nogil:

@@ -211,6 +211,7 @@ cdef struct FileOptions:
 # Scratch and codec contexts of one thread; `_workspace.pyx` looks after them.
 cdef struct Workspace:
     Buffer span  # encoded inner chunks that were read together
+    Buffer pairs  # offsets of scattered boxes
     Buffer file  # encoded bytes as they are stored
     Buffer chunk  # decoded bytes
     Buffer stages[2]  # what is between two codecs
@@ -218,22 +219,42 @@ cdef struct Workspace:
     void* encoders[MAX_CODECS]
 
 
-# One axis of what is selected in a chunk, in items.
+# One axis of what is selected in a chunk, in items: a range, or a list of positions that rise.
 cdef struct Axis:
     Py_ssize_t size  # of the chunk
     Py_ssize_t start
     Py_ssize_t step
     Py_ssize_t count
     Py_ssize_t stride  # in the array: bytes from one selected item to the next
+    const Py_ssize_t* chosen  # the positions, plus `origin`; NULL: a range
+    const Py_ssize_t* places  # and where they are in the array, in bytes
+    Py_ssize_t origin
 
 
-# What is selected in a chunk or inner chunk, and where that is in the array.
+# What is selected in a chunk: along every axis, or single points.
+cdef struct Selection:
+    const Axis* axes  # in the order in which the chunk is stored
+    bint has_lists  # some axis is a list
+    bint has_points
+    Py_ssize_t n_points
+    const Py_ssize_t* points  # of each its number among the chunk's items as they are stored
+    const Py_ssize_t* places  # and where it is in the array, in bytes
+
+
+# What is selected in a chunk or inner chunk, and where that is in the array: one box, or boxes of
+# one shape scattered over chunk and array.
 cdef struct Region:
     Box box  # reads: from chunk to array; writes: from array to chunk
     int64_t nbytes  # of the decoded chunk
-    Py_ssize_t offset  # of the box's first item in the decoded chunk
+    Py_ssize_t offset  # of the box's first item in the decoded chunk; of scattered boxes, 0
     char* data  # and in the array
     bint covers  # the box is all of the chunk
+    Py_ssize_t low  # of the decoded chunk, the first byte that is needed
+    Py_ssize_t high  # and past the last
+    bint is_scattered
+    Py_ssize_t n  # scattered boxes
+    const Py_ssize_t* offsets  # of each its first item in the decoded chunk
+    const Py_ssize_t* places  # and in the array
 
 
 # One chunk of a call. It is stored in a file, or (path is NULL) in memory.
@@ -244,8 +265,8 @@ cdef struct Task:
     uint8_t* encoded  # what a write into memory leaves behind; NULL: the chunk is to be deleted
     size_t encoded_size
     int64_t nbytes  # of the decoded chunk
-    const Axis* axes  # in the order in which the chunk is stored
-    Py_ssize_t array_offset  # of the first selected item
+    Selection select
+    Py_ssize_t array_offset  # of the first selected item, as far as the axes are ranges
     bint complete  # nothing of what is stored survives a write
     bint covers  # the selection is all of the decoded chunk
     bint empty  # nothing is selected

@@ -173,6 +173,11 @@ cdef class Shard:
         free(self.inner_order)
 
     @property
+    def address(self) -> int:
+        """Where the native code finds all this."""
+        return <size_t> &self.spec
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The shape of an inner chunk, its axes in the order in which the shard is stored."""
         return tuple([self.spec.inner[k] for k in range(self.spec.ndim)])
@@ -237,7 +242,8 @@ def read(Plan plan, Chain chain, Layout layout, int threads) -> None:
             read_shards(tasks, crew.spaces, threads)
         else:
             read_chunks(tasks, crew.spaces, threads,
-                        chain.enterable and plan.touched_bytes >= tasks.n * MIN_SPLIT)
+                        plan.is_simple and chain.enterable
+                        and plan.touched_bytes >= tasks.n * MIN_SPLIT)
     finally:
         crew.disband()
 

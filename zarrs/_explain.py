@@ -30,7 +30,7 @@ class Explanation:
 
     @property
     def native(self) -> bool:
-        """Whether basic selections of the array run natively from end to end."""
+        """Whether the array is read and written natively from end to end."""
         return self.store.native and all(stage.native for stage in self.stages)
 
     def __str__(self) -> str:
@@ -44,8 +44,6 @@ class Explanation:
 
 def explain(array: zarr.Array[Any] | zarr.AsyncArray[Any]) -> Explanation:
     """Say what of an array's reading and writing runs natively, and why the rest does not.
-
-    Integer-array and coordinate selections run in zarr's own pipeline, whatever this says.
 
     Parameters
     ----------

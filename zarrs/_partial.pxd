@@ -41,6 +41,14 @@ cdef Status read_raw(
     const Input* source, const Box* box, const Item* item, Py_ssize_t offset, char* dst,
     Workspace* space, Failure* failure) noexcept nogil
 
+cdef Status read_raw_scattered(
+    const Input* source, const Item* item, const Region* region, Workspace* space,
+    Failure* failure) noexcept nogil
+
+cdef Status read_blosc_scattered(
+    Source* source, const ChainSpec* chain, const Item* item, Workspace* space,
+    Failure* failure) noexcept nogil
+
 cdef Status read_verified(
     const Input* source, const ChainSpec* chain, const Item* item, const Region* region,
     Workspace* space, Failure* failure) noexcept nogil

@@ -5,12 +5,13 @@ be cut into pieces that different threads take.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
 from zarrs._chunk cimport check_size
 from zarrs._copy cimport (
     copy_box,
+    copy_out,
     copy_window,
     is_one_run,
     source_extent,
@@ -46,6 +47,7 @@ from zarrs.codecs._blosc2 cimport (
 cdef enum:
     HEAD = 4096  # what is read of a Blosc buffer to learn where its blocks are
     MIN_DIRECT = 16 * 1024  # a shorter run is read together with its neighbours, then copied
+    READ_COST = 4096  # bytes that can be read in the time that a system call takes
     SPARSE_STRIDE = 16 * 1024  # gaps from which on a read of its own is cheaper than their bytes
 
 
@@ -101,6 +103,75 @@ cdef Status read_raw(
             return status
         i += group
     return OK
+
+
+cdef Status read_raw_scattered(
+    const Input* source, const Item* item, const Region* region, Workspace* space,
+    Failure* failure,
+) noexcept nogil:
+    """Read scattered boxes of a raw chunk: all bytes from first to last, or those in between not.
+
+    Boxes that follow each other in the file are read in one go.
+    """
+    cdef Py_ssize_t span = region.high - region.low
+    cdef Py_ssize_t extent = source_extent(&region.box, item, 0)
+    cdef const uint8_t* data = NULL
+    cdef Py_ssize_t i = 0
+    cdef Py_ssize_t k, low, high
+    cdef Status status = OK
+    if source.data != NULL or span <= PIECE or region.n >= span // READ_COST:
+        status = view_input(source, span, region.low, &space.chunk, &data, failure)
+        if status == OK:  # where byte 0 would be, whether it was read or not
+            copy_out(region, item, <const char*> (<size_t> data - <size_t> region.low))
+        return status
+    while i < region.n and status == OK:
+        low = region.offsets[i]
+        high = low + extent
+        k = i + 1
+        while (
+            k < region.n and low <= region.offsets[k] <= high + SPARSE_STRIDE
+            and region.offsets[k] + extent - low <= PIECE
+        ):
+            high = max(high, region.offsets[k] + extent)
+            k += 1
+        status = view_input(source, high - low, low, &space.chunk, &data, failure)
+        while i < k and status == OK:
+            copy_box(&region.box, item, <const char*> data + (region.offsets[i] - low),
+                     region.data + region.places[i])
+            i += 1
+    return status
+
+
+cdef Status read_blosc_scattered(
+    Source* source, const ChainSpec* chain, const Item* item, Workspace* space,
+    Failure* failure,
+) noexcept nogil:
+    """Decode those pieces of an open Blosc chunk that hold some of the scattered boxes."""
+    cdef const Region* region = &source.region
+    cdef Py_ssize_t extent = source_extent(&region.box, item, 0)
+    cdef Py_ssize_t size = source.group * source.index.blocksize
+    cdef Py_ssize_t last = source.n_pieces - 1
+    cdef Py_ssize_t i, k, first, stop
+    cdef uint8_t* chunk = reserve(&space.chunk, region.nbytes)
+    cdef char* wanted = <char*> calloc(source.n_pieces, 1)
+    cdef Status status = OK
+    if chunk == NULL or wanted == NULL:
+        free(wanted)
+        return NO_MEMORY
+    for i in range(region.n):
+        first = min(region.offsets[i] // size, last)
+        stop = min((region.offsets[i] + extent - 1) // size, last)
+        for k in range(first, stop + 1):
+            wanted[k] = 1
+    for k in range(source.n_pieces):
+        if wanted[k] and status == OK:
+            blosc_window(source, k, &first, &stop)
+            status = _decode_blocks(source, chain, first, stop,
+                                    chunk + first * source.index.blocksize, space, failure)
+    free(wanted)
+    if status == OK:
+        copy_out(region, item, <const char*> chunk)
+    return status
 
 
 cdef Status read_verified(
@@ -213,67 +284,75 @@ cdef Py_ssize_t cut_blosc(Source* source, const Item* item) noexcept nogil:
     return max(1, (source.index.nbytes // source.index.blocksize) // source.group)
 
 
+cdef Status _decode_blocks(
+    const Source* source, const ChainSpec* chain, Py_ssize_t first, Py_ssize_t stop,
+    uint8_t* target, Workspace* space, Failure* failure,
+) noexcept nogil:
+    # Reads and decodes some blocks that follow each other.
+    cdef const Stage* stage = &chain.stages[0]
+    cdef const BlockIndex* index = &source.index
+    cdef Py_ssize_t low = first * index.blocksize
+    cdef Py_ssize_t high = min(stop * index.blocksize, index.nbytes)
+    cdef Py_ssize_t b, run_start, run_stop, position
+    cdef uint8_t* part
+    cdef size_t written
+    cdef Status status = OK
+    failure.stage = -1
+    if index.stored:
+        return read_input(&source.input, target, high - low, HEADER_SIZE + low, failure)
+    position = HEADER_SIZE + 4 * (stop - first)
+    for b in range(first, stop):
+        position += source.extents[b].stop - source.extents[b].start
+    part = reserve(&space.file, position)
+    if part == NULL:
+        return NO_MEMORY
+    make_part_header(source.head, index, source.extents, first, stop, part)
+    position = HEADER_SIZE + 4 * (stop - first)
+    b = first
+    while b < stop and status == OK:
+        # Blocks that follow each other in the file are read together.
+        run_start = source.extents[b].start
+        run_stop = source.extents[b].stop
+        b += 1
+        while b < stop and source.extents[b].start == run_stop:
+            run_stop = source.extents[b].stop
+            b += 1
+        if run_stop <= source.head_size:
+            memcpy(part + position, source.head + run_start, run_stop - run_start)
+        else:
+            status = read_input(&source.input, part + position, run_stop - run_start,
+                                run_start, failure)
+        position += run_stop - run_start
+    if status != OK:
+        return status
+    failure.stage = 0
+    return decode_blosc(&stage.params, &space.decoders[stage.slot], part, position,
+                        target, high - low, &written, failure)
+
+
 cdef Status run_blosc_piece(
     const Source* source, Py_ssize_t number, const ChainSpec* chain, const Item* item,
     const Region* region, Workspace* space, Failure* failure,
 ) noexcept nogil:
     """Read one piece of an open Blosc chunk and copy what is needed of it."""
-    cdef const Stage* stage = &chain.stages[0]
-    cdef const BlockIndex* index = &source.index
     cdef const Box* box = &region.box
     cdef Py_ssize_t first = 0
     cdef Py_ssize_t stop = 0
-    cdef Py_ssize_t low, high, b, run_start, run_stop, position
-    cdef uint8_t* part
+    cdef Py_ssize_t low, high
     cdef uint8_t* target
-    cdef size_t written
     cdef bint direct
-    cdef Status status = OK
+    cdef Status status
     blosc_window(source, number, &first, &stop)
-    low = first * index.blocksize
-    high = min(stop * index.blocksize, index.nbytes)
-    direct = (
-        region.offset <= low
-        and high <= region.offset + source_extent(box, item, 0)
-        and is_one_run(box, item)
-    )
+    low = first * source.index.blocksize
+    high = min(stop * source.index.blocksize, source.index.nbytes)
+    direct = region.low <= low and high <= region.high and is_one_run(box, item)
     if direct:
         target = <uint8_t*> region.data + (low - region.offset)
     else:
         target = reserve(&space.chunk, high - low)
         if target == NULL:
             return NO_MEMORY
-    failure.stage = -1
-    if index.stored:
-        status = read_input(&source.input, target, high - low, HEADER_SIZE + low, failure)
-    else:
-        position = HEADER_SIZE + 4 * (stop - first)
-        for b in range(first, stop):
-            position += source.extents[b].stop - source.extents[b].start
-        part = reserve(&space.file, position)
-        if part == NULL:
-            return NO_MEMORY
-        make_part_header(source.head, index, source.extents, first, stop, part)
-        position = HEADER_SIZE + 4 * (stop - first)
-        b = first
-        while b < stop and status == OK:
-            # Blocks that follow each other in the file are read together.
-            run_start = source.extents[b].start
-            run_stop = source.extents[b].stop
-            b += 1
-            while b < stop and source.extents[b].start == run_stop:
-                run_stop = source.extents[b].stop
-                b += 1
-            if run_stop <= source.head_size:
-                memcpy(part + position, source.head + run_start, run_stop - run_start)
-            else:
-                status = read_input(&source.input, part + position, run_stop - run_start,
-                                    run_start, failure)
-            position += run_stop - run_start
-        if status == OK:
-            failure.stage = 0
-            status = decode_blosc(&stage.params, &space.decoders[stage.slot], part, position,
-                                  target, high - low, &written, failure)
+    status = _decode_blocks(source, chain, first, stop, target, space, failure)
     if status != OK:
         return status
     if direct:

@@ -12,9 +12,12 @@ cdef class Plan:
     cdef readonly bint in_memory
     cdef readonly object array  # keeps the array's memory alive
     cdef readonly list keys
+    cdef readonly bint is_simple  # one box a chunk
     cdef list kept  # keeps the memory of stored chunks alive
     cdef Tasks* tasks
     cdef Axis* axes
+    cdef void** blocks  # lists of positions
+    cdef Py_ssize_t n_blocks
     cdef char* paths
     cdef size_t paths_size
     cdef size_t paths_capacity
@@ -25,3 +28,5 @@ cdef class Plan:
     cdef int add_path(
         self, Task* task, const char* root, Py_ssize_t n_root, const char* key, Py_ssize_t n_key,
     ) except -1
+
+    cdef Py_ssize_t* add_list(self, Py_ssize_t n) except NULL

@@ -10,6 +10,7 @@ class Plan:
     n_units: int
     ndim: int
     in_memory: bool
+    is_simple: bool
     array: np.ndarray[Any, Any]
     keys: list[str | tuple[int, ...]]
     touched_bytes: int
@@ -31,5 +32,6 @@ def make_plan(
     locate: Callable[[Any], bytes | str],
     describe: Callable[[Any], tuple[tuple[int, ...], int] | str],
     broadcast: bool,
-    inner: tuple[int, ...] | None = None,
+    drop_axes: tuple[int, ...] = (),
+    shard: Any = None,
 ) -> Plan | str: ...

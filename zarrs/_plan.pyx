@@ -15,8 +15,18 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcpy
 
-from zarrs._core cimport MAX_INNER_CHUNKS, MAX_NDIM, Axis, Failure, Task, Tasks
-from zarrs._region cimport n_touched
+from zarrs._core cimport (
+    MAX_INNER_CHUNKS,
+    MAX_NDIM,
+    Axis,
+    Failure,
+    Selection,
+    ShardSpec,
+    Task,
+    Tasks,
+)
+from zarrs._fancy cimport Target, plan_fancy
+from zarrs._region cimport most_touched
 
 import numpy as np
 from zarr.codecs.sharding import _ShardingByteGetter, _ShardingByteSetter
@@ -55,6 +65,8 @@ cdef class Plan:
     keys : list
         The store key of every chunk (str); its place in its shard (tuple of int) if it is in
         memory.
+    is_simple : bool
+        Whether every chunk's selection is one box.
     touched_bytes, prefix_bytes, chunk_bytes : int
         Bytes of decoded chunks: from the first to the last that is needed, up to the last that is
         needed, and altogether. Of shards, the inner chunks that are needed count.
@@ -73,6 +85,9 @@ cdef class Plan:
             free(self.tasks.items)
         free(self.tasks)
         free(self.axes)
+        for i in range(self.n_blocks):
+            free(self.blocks[i])
+        free(self.blocks)
         free(self.paths)
 
     def cancel(self) -> None:
@@ -135,6 +150,21 @@ cdef class Plan:
             missing if items[i].failure.status == 1 else present for i in range(self.n_tasks)
         ])
 
+    cdef Py_ssize_t* add_list(self, Py_ssize_t n) except NULL:
+        """Memory for ``n`` numbers that lives as long as the plan."""
+        cdef void* block = malloc(max(n, 1) * sizeof(Py_ssize_t))
+        cdef void** blocks = self.blocks
+        if self.n_blocks & (self.n_blocks - 1) == 0:  # full: twice as many
+            blocks = <void**> realloc(blocks, max(2 * self.n_blocks, 1) * sizeof(void*))
+            if blocks != NULL:
+                self.blocks = blocks
+        if blocks == NULL or block == NULL:
+            free(block)
+            raise MemoryError(f"no memory for {n} indices")
+        self.blocks[self.n_blocks] = block
+        self.n_blocks += 1
+        return <Py_ssize_t*> block
+
     cdef int add_path(self, Task* task, const char* root, Py_ssize_t n_root,
                       const char* key, Py_ssize_t n_key) except -1:
         # Paths lie in one piece of memory, which may move: offsets until all are there.
@@ -172,6 +202,98 @@ cdef inline object _add_stored(Plan plan, Task* task, object getter):
     return None
 
 
+cdef str _plan_basic(
+    PyObject* chunk_selection, PyObject* out_selection, Axis* axes, int ndim,
+    const Target* target, Py_ssize_t* array_offset, bint* is_basic,
+):
+    # Slices and integers, the usual case: from tuples to ranges without making Python objects.
+    # Returns a reason why not, or None; `is_basic` is False if there is anything else.
+    cdef Py_ssize_t start, stop, by
+    cdef Py_ssize_t n_out
+    cdef int out_axis = 0
+    cdef int a
+    cdef Axis* axis
+    cdef PyObject* sel
+    is_basic[0] = (
+        PyTuple_CheckExact(<object> chunk_selection) and PyTuple_CheckExact(<object> out_selection)
+    )
+    if not is_basic[0]:
+        return None
+    if PyTuple_GET_SIZE(<object> chunk_selection) != ndim:
+        return "the selection does not name every axis of the chunk"
+    n_out = PyTuple_GET_SIZE(<object> out_selection)
+    for a in range(ndim):
+        sel = PyTuple_GET_ITEM(<object> chunk_selection, a)
+        axis = &axes[a]
+        axis.stride = 0
+        axis.step = 1
+        axis.chosen = NULL
+        if PySlice_Check(sel):
+            PySlice_Unpack(sel, &axis.start, &stop, &by)
+            axis.count = PySlice_AdjustIndices(axis.size, &axis.start, &stop, by)
+            if by < 1:
+                return "the selection has a backward slice"
+            if axis.count > 1:  # of one item the step is no distance
+                axis.step = by
+            if out_axis >= n_out or (not target.broadcast and out_axis >= target.ndim):
+                return "the selections in chunk and array do not match"
+            sel = PyTuple_GET_ITEM(<object> out_selection, out_axis)
+            if not PySlice_Check(sel):
+                is_basic[0] = False
+                return None
+            if not target.broadcast:
+                PySlice_Unpack(sel, &start, &stop, &by)
+                if by < 1 or axis.count != PySlice_AdjustIndices(
+                    target.shape[out_axis], &start, &stop, by
+                ):
+                    return "the selections in chunk and array do not match"
+                array_offset[0] += start * target.stride[out_axis]
+                if axis.count > 1:
+                    axis.stride = by * target.stride[out_axis]
+            out_axis += 1
+        elif PyLong_CheckExact(<object> sel) or isinstance(<object> sel, _integer):
+            axis.start = (
+                PyLong_AsSsize_t(sel) if PyLong_CheckExact(<object> sel) else int(<object> sel)
+            )
+            if axis.start < 0 or axis.start >= axis.size:
+                return "the selection has an integer outside of the chunk"
+            axis.count = 1
+        else:
+            is_basic[0] = False
+            return None
+    if out_axis != n_out or (not target.broadcast and out_axis != target.ndim):
+        return "the selections in chunk and array do not match"
+    return None
+
+
+cdef void _needed(
+    const Selection* select, int ndim, Py_ssize_t* low, Py_ssize_t* high,
+) noexcept:
+    # From which to which item of a decoded chunk something is needed.
+    cdef const Axis* axis
+    cdef Py_ssize_t stride = 1
+    cdef Py_ssize_t i
+    cdef int k
+    low[0] = 0
+    high[0] = 1
+    if select.has_points:
+        low[0] = high[0] = select.points[0]
+        for i in range(select.n_points):
+            low[0] = min(low[0], select.points[i])
+            high[0] = max(high[0], select.points[i])
+        high[0] += 1
+        return
+    for k in range(ndim - 1, -1, -1):
+        axis = &select.axes[k]
+        if axis.chosen != NULL:
+            low[0] += axis.chosen[0] * stride
+            high[0] += axis.chosen[axis.count - 1] * stride
+        else:
+            low[0] += axis.start * stride
+            high[0] += (axis.start + (axis.count - 1) * axis.step) * stride
+        stride *= axis.size
+
+
 def make_plan(
     list batch,
     object array,
@@ -180,7 +302,8 @@ def make_plan(
     object locate,
     object describe,
     bint broadcast,
-    tuple inner=None,
+    tuple drop_axes=(),
+    object shard=None,
 ):
     """Plan a call.
 
@@ -201,8 +324,10 @@ def make_plan(
         Maps an ``ArraySpec`` to the shape of its chunk and its size in bytes, or to a reason.
     broadcast : bool
         Whether ``array`` is a single item, the value of every selected one.
-    inner : tuple of int, optional
-        Of shards, the shape of an inner chunk, its axes in the order in which shards are stored.
+    drop_axes : tuple of int
+        Axes of one item that chunks have and ``array`` has not.
+    shard : zarrs._core.Shard, optional
+        What chunks are, if they are shards.
 
     Returns
     -------
@@ -212,24 +337,20 @@ def make_plan(
     cdef int ndim = <int> len(order)
     cdef Py_ssize_t n = len(batch)
     cdef Plan plan = Plan.__new__(Plan)
-    cdef Py_ssize_t axis_of[MAX_NDIM]
+    cdef int axis_of[MAX_NDIM]
     cdef Py_ssize_t chunk_shape[MAX_NDIM]
-    cdef Py_ssize_t chunk_stride[MAX_NDIM]
     cdef Py_ssize_t array_shape[MAX_NDIM]
     cdef Py_ssize_t array_stride[MAX_NDIM]
-    cdef Py_ssize_t inner_shape[MAX_NDIM]
+    cdef const ShardSpec* inner = NULL
     cdef Axis axis[MAX_NDIM]
-    cdef Py_ssize_t i, start, stop, by, stored, extent, offset, n_root, n_key, units, total
-    cdef Py_ssize_t inner_nbytes = itemsize
+    cdef Target target
+    cdef Py_ssize_t i, low, high, n_root, n_key, units
     cdef int64_t nbytes = 0
-    cdef int64_t nbytes_needed
     cdef bint in_memory
-    cdef int a, k, out_axis, array_ndim
+    cdef bint is_basic = False
+    cdef int a, k
     cdef const char* root
     cdef const char* key
-    cdef PyObject* sel
-    cdef PyObject* chunk_sel
-    cdef PyObject* out_sel
     cdef Task* task
     cdef Axis* axes
     cdef tuple item
@@ -245,6 +366,7 @@ def make_plan(
     plan.array = array
     plan.keys = []
     plan.kept = []
+    plan.is_simple = True
     plan.tasks = <Tasks*> calloc(1, sizeof(Tasks))
     if plan.tasks == NULL:
         raise MemoryError("no memory for a plan")
@@ -258,11 +380,13 @@ def make_plan(
         raise MemoryError(f"no memory for a plan of {n} chunks")
     for k in range(ndim):
         axis_of[k] = order[k]
-        if inner is not None:
-            inner_shape[k] = inner[k]
-            inner_nbytes *= inner_shape[k]
-    array_ndim = 0 if broadcast else <int> array.ndim
-    for k in range(array_ndim):
+    if shard is not None:
+        inner = <const ShardSpec*> <size_t> shard.address
+    target.broadcast = broadcast
+    target.ndim = 0 if broadcast else <int> array.ndim
+    target.shape = array_shape
+    target.stride = array_stride
+    for k in range(target.ndim):
         array_shape[k] = array.shape[k]
         array_stride[k] = array.strides[k]
 
@@ -270,7 +394,7 @@ def make_plan(
         item = batch[i]
         task = plan.tasks.items + i
         axes = plan.axes + i * ndim
-        task.axes = axes
+        task.select.axes = axes
         getter = item[0]
         in_memory = type(getter) is _InnerGetter or type(getter) is _InnerSetter
         if i == 0:
@@ -292,10 +416,6 @@ def make_plan(
             nbytes = size
             for a in range(ndim):
                 chunk_shape[a] = shape[a]
-            stored = itemsize
-            for k in range(ndim - 1, -1, -1):
-                chunk_stride[axis_of[k]] = stored
-                stored *= chunk_shape[axis_of[k]]
 
         if in_memory:
             reason = _add_stored(plan, task, getter)
@@ -314,91 +434,49 @@ def make_plan(
             plan.add_path(task, root, n_root, key, n_key)
             plan.keys.append(path)
 
-        chunk_sel = PyTuple_GET_ITEM(item, 2)
-        out_sel = PyTuple_GET_ITEM(item, 3)
-        if not PyTuple_CheckExact(<object> chunk_sel) or not PyTuple_CheckExact(<object> out_sel):
-            return "the selection is not made of slices and integers"
-        if PyTuple_GET_SIZE(<object> chunk_sel) != ndim:
-            return "the selection does not name every axis of the chunk"
         task.nbytes = nbytes
         task.complete = bool(item[4])
-        task.covers = True
         task.array_offset = 0
-        out_axis = 0
         for a in range(ndim):
-            sel = PyTuple_GET_ITEM(<object> chunk_sel, a)
             axis[a].size = chunk_shape[a]
-            axis[a].stride = 0
-            axis[a].step = 1
-            if PySlice_Check(sel):
-                PySlice_Unpack(sel, &axis[a].start, &stop, &by)
-                axis[a].count = PySlice_AdjustIndices(chunk_shape[a], &axis[a].start, &stop, by)
-                if by < 1:
-                    return "the selection has a backward slice"
-                if axis[a].count == 0:
-                    task.empty = True
-                if axis[a].count > 1:  # of one item the step is no distance
-                    axis[a].step = by
-                if out_axis >= PyTuple_GET_SIZE(<object> out_sel):
-                    return "the selections in chunk and array do not match"
-                sel = PyTuple_GET_ITEM(<object> out_sel, out_axis)
-                if not PySlice_Check(sel):
-                    return "the selection is not made of slices and integers"
-                if not broadcast:
-                    if out_axis >= array_ndim:
-                        return "the selections in chunk and array do not match"
-                    PySlice_Unpack(sel, &start, &stop, &by)
-                    if by < 1 or axis[a].count != PySlice_AdjustIndices(
-                        array_shape[out_axis], &start, &stop, by
-                    ):
-                        return "the selections in chunk and array do not match"
-                    task.array_offset += start * array_stride[out_axis]
-                    if axis[a].count > 1:
-                        axis[a].stride = by * array_stride[out_axis]
-                out_axis += 1
-            else:
-                if not PyLong_CheckExact(<object> sel) and not isinstance(<object> sel, _integer):
-                    return "the selection is not made of slices and integers"
-                axis[a].start = (
-                    PyLong_AsSsize_t(sel) if PyLong_CheckExact(<object> sel) else int(<object> sel)
-                )
-                if axis[a].start < 0 or axis[a].start >= chunk_shape[a]:
-                    return "the selection has an integer outside of the chunk"
-                axis[a].count = 1
-            if axis[a].count != chunk_shape[a]:
-                task.covers = False
-        if out_axis != PyTuple_GET_SIZE(<object> out_sel) or (
-            not broadcast and out_axis != array_ndim
-        ):
-            return "the selections in chunk and array do not match"
+        reason = None
+        if not drop_axes:
+            reason = _plan_basic(PyTuple_GET_ITEM(item, 2), PyTuple_GET_ITEM(item, 3), axis, ndim,
+                                 &target, &task.array_offset, &is_basic)
+        if reason is None and not is_basic:
+            task.array_offset = 0
+            reason = plan_fancy(plan, &task.select, axis, ndim, axis_of, item[2], item[3],
+                                drop_axes, &target, &task.array_offset)
+        if reason is not None:
+            return reason
+        task.covers = not (task.select.has_lists or task.select.has_points)
+        for k in range(ndim):
+            axes[k] = axis[axis_of[k]]
+            task.covers = task.covers and axes[k].count == axes[k].size
+            task.empty = task.empty or axes[k].count == 0
         if task.empty:
             continue
-        extent = itemsize
-        offset = 0
-        units = 1
-        total = 1
-        for k in range(ndim):
-            a = <int> axis_of[k]
-            axes[k] = axis[a]
-            offset += axis[a].start * chunk_stride[a]
-            extent += (axis[a].count - 1) * axis[a].step * chunk_stride[a]
-            if inner is not None:
-                if inner_shape[k] < 1 or axis[a].size % inner_shape[k]:
+        plan.is_simple = plan.is_simple and not (
+            task.select.has_lists or task.select.has_points)
+        if inner != NULL:
+            units = 1
+            for k in range(ndim):
+                if inner.inner[k] < 1 or axes[k].size % inner.inner[k]:
                     return f"shards of shape {shape} do not hold whole inner chunks"
-                if total > MAX_INNER_CHUNKS // max(axis[a].size // inner_shape[k], 1):
+                if units > MAX_INNER_CHUNKS // max(axes[k].size // inner.inner[k], 1):
                     return f"shards of shape {shape} hold too many inner chunks"
-                total *= axis[a].size // inner_shape[k]
-                units *= n_touched(&axis[a], inner_shape[k])
-        plan.n_units += units
-        if inner is not None:
-            nbytes_needed = units * inner_nbytes
-            plan.touched_bytes += nbytes_needed
-            plan.prefix_bytes += nbytes_needed
-            plan.chunk_bytes += nbytes_needed
-        else:
-            plan.touched_bytes += extent
-            plan.prefix_bytes += offset + extent
-            plan.chunk_bytes += nbytes
+                units *= axes[k].size // inner.inner[k]
+            units = most_touched(inner, &task.select, units)
+            plan.n_units += units
+            plan.touched_bytes += units * inner.inner_nbytes
+            plan.prefix_bytes += units * inner.inner_nbytes
+            plan.chunk_bytes += units * inner.inner_nbytes
+            continue
+        _needed(&task.select, ndim, &low, &high)
+        plan.n_units += 1
+        plan.touched_bytes += (high - low) * itemsize
+        plan.prefix_bytes += high * itemsize
+        plan.chunk_bytes += nbytes
 
     if not plan.in_memory:
         for i in range(n):

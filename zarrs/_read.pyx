@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
 
 from zarrs._chunk cimport check_size, decode_chunk, decode_prefix
-from zarrs._copy cimport copy_box, fill_box, is_one_run, source_extent, swap_run
+from zarrs._copy cimport copy_out, fill_out, is_one_run, swap_run
 from zarrs._core cimport (
     OK,
     ChainSpec,
@@ -26,7 +26,9 @@ from zarrs._partial cimport (
     close_source,
     cut_blosc,
     open_blosc,
+    read_blosc_scattered,
     read_raw,
+    read_raw_scattered,
     read_verified,
     run_blosc_piece,
     wants_blosc_piece,
@@ -42,7 +44,7 @@ cdef inline bint _is_little(const Region* region, const Item* item) noexcept nog
     cdef int k
     for k in range(region.box.ndim):
         selected *= region.box.count[k]
-    return 8 * selected <= region.nbytes
+    return not region.is_scattered and 8 * selected <= region.nbytes
 
 
 cdef Status _read_blocks(
@@ -59,9 +61,13 @@ cdef Status _read_blocks(
     done[0] = status != OK or source.index.n_blocks > 1
     if status == OK and done[0]:
         source.n_pieces = cut_blosc(&source, item)
-        for number in range(source.n_pieces):
-            if status == OK and wants_blosc_piece(&source, number, item, region):
-                status = run_blosc_piece(&source, number, chain, item, region, space, failure)
+        if region.is_scattered:
+            source.region = region[0]
+            status = read_blosc_scattered(&source, chain, item, space, failure)
+        else:
+            for number in range(source.n_pieces):
+                if status == OK and wants_blosc_piece(&source, number, item, region):
+                    status = run_blosc_piece(&source, number, chain, item, region, space, failure)
     close_source(&source)
     return status
 
@@ -71,7 +77,6 @@ cdef Status read_region(
     Workspace* space, Failure* failure,
 ) noexcept nogil:
     """Read what is selected of a chunk to where it goes in the array."""
-    cdef Py_ssize_t need = region.offset + source_extent(&region.box, item, 0)
     cdef const uint8_t* decoded = NULL
     cdef bint direct = region.covers and is_one_run(&region.box, item)
     cdef bint done = False
@@ -79,10 +84,11 @@ cdef Status read_region(
     failure.stage = -1
     if chain.n_stages == 0:
         status = check_size(region.nbytes + chain.tail, source.size, failure)
-        if status == OK:
-            status = read_raw(source, &region.box, item, region.offset, region.data, space,
-                              failure)
-        return status
+        if status != OK:
+            return status
+        if region.is_scattered:
+            return read_raw_scattered(source, item, region, space, failure)
+        return read_raw(source, &region.box, item, region.offset, region.data, space, failure)
     if chain.is_blosc and region.nbytes > PIECE // 4:
         status = _read_blocks(source, chain, item, region, space, &done, failure)
         if done:
@@ -90,8 +96,8 @@ cdef Status read_region(
     if chain.is_checked_raw and region.nbytes > PIECE and _is_little(region, item):
         return read_verified(source, chain, item, region, space, failure)
     # A stream that can be stopped is decoded more slowly than one that is decoded in one go.
-    if chain.has_prefix and region.nbytes - need >= max(MIN_SAVED, region.nbytes // 3):
-        status = decode_prefix(source, chain, space, region.nbytes, need, &decoded, failure)
+    if chain.has_prefix and region.nbytes - region.high >= max(MIN_SAVED, region.nbytes // 3):
+        status = decode_prefix(source, chain, space, region.nbytes, region.high, &decoded, failure)
     else:
         status = decode_chunk(source, chain, space, region.nbytes,
                               <uint8_t*> region.data if direct else NULL, &decoded, failure)
@@ -100,10 +106,10 @@ cdef Status read_region(
     if direct:
         swap_run(item, region.data, region.nbytes // item.size)
     else:
-        copy_box(&region.box, item, <const char*> decoded + region.offset, region.data)
+        copy_out(region, item, <const char*> decoded)
     return OK
 
 
 cdef void fill_region(const LayoutSpec* layout, const Region* region) noexcept nogil:
     """Put the fill value where a missing chunk would go."""
-    fill_box(&region.box, &layout.item, layout.fill, region.data)
+    fill_out(region, &layout.item, layout.fill)

@@ -50,8 +50,9 @@ cdef void _read_one(Tasks* tasks, Py_ssize_t i, Workspace* space) noexcept nogil
         return
     memset(&failure, 0, sizeof(Failure))
     failure.inner = -1
-    task_region(tasks, task, False, &region)
-    failure.status = open_task(tasks, task, &source, &failure)
+    failure.status = task_region(tasks, task, False, &space.pairs, &region)
+    if failure.status == OK:
+        failure.status = open_task(tasks, task, &source, &failure)
     if failure.status == MISSING:
         task.failure.status = MISSING
         fill_region(tasks.layout, &region)
@@ -74,7 +75,7 @@ cdef void _open_one(Tasks* tasks, Py_ssize_t i, Source* source) noexcept nogil:
     source.task = i
     source.inner = -1
     source.owns_input = True
-    task_region(tasks, task, False, &source.region)
+    task_region(tasks, task, False, NULL, &source.region)  # one box: it cannot fail
     failure.status = open_task(tasks, task, &source.input, &failure)
     if failure.status == MISSING:
         task.failure.status = MISSING

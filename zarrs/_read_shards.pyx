@@ -13,7 +13,6 @@ from libc.stdlib cimport calloc, free, malloc, qsort
 from libc.string cimport memset
 
 from zarrs._chunk cimport decode_shard
-from zarrs._copy cimport source_extent
 from zarrs._core cimport (
     MAX_NDIM,
     MIN_SPLIT,
@@ -21,10 +20,12 @@ from zarrs._core cimport (
     NO_MEMORY,
     OK,
     Axis,
+    Buffer,
     ChainSpec,
     Failure,
     Input,
     Region,
+    Selection,
     ShardSpec,
     Status,
     Task,
@@ -37,7 +38,14 @@ from zarrs._partial cimport Source
 from zarrs._pieces cimport WAVE, open_source, read_pieces
 from zarrs._read cimport fill_region, read_region
 from zarrs._read_chunks cimport open_task
-from zarrs._region cimport inner_axes, make_region, touched_inner_chunks
+from zarrs._region cimport (
+    Split,
+    first_place,
+    free_split,
+    inner_selection,
+    make_region,
+    split_selection,
+)
 from zarrs._shard_index cimport (
     Entry,
     check_entry,
@@ -73,7 +81,8 @@ cdef struct Shard:
     Entry* index
     Py_ssize_t n  # inner chunks
     Axis* own_axes
-    const Axis* axes
+    Selection select
+    Split split
     char* data  # of the first selected item
     Leaf* leaves
     Py_ssize_t n_leaves
@@ -93,12 +102,18 @@ cdef void _close_shard(Shard* shard) noexcept nogil:
     free(shard.index)
     free(shard.own_axes)
     free(shard.leaves)
+    free_split(&shard.split)
 
 
-cdef void _fill_shard(const Tasks* tasks, const Shard* shard) noexcept nogil:
+cdef Status _fill_shard(
+    const Tasks* tasks, const Selection* select, char* data, Workspace* space,
+) noexcept nogil:
     cdef Region region
-    make_region(shard.axes, tasks.ndim, tasks.layout.item.size, shard.data, False, &region)
-    fill_region(tasks.layout, &region)
+    cdef Status status = make_region(select, tasks.ndim, &tasks.layout.item, data, False,
+                                     &space.pairs, &region)
+    if status == OK:
+        fill_region(tasks.layout, &region)
+    return status
 
 
 cdef int _by_offset(const void* a, const void* b) noexcept nogil:
@@ -110,15 +125,19 @@ cdef int _by_offset(const void* a, const void* b) noexcept nogil:
 cdef Status _find_leaves(Shard* shard, Failure* failure) noexcept nogil:
     # Looks up the needed inner chunks in the index and checks what it says of them.
     cdef const ShardSpec* spec = shard.chain.shard
-    cdef Py_ssize_t n = touched_inner_chunks(spec, shard.axes)
+    cdef Py_ssize_t n
     cdef Py_ssize_t* wanted
     cdef Axis parts[MAX_NDIM]
-    cdef char* data = shard.data
+    cdef Selection inner
+    cdef char* data
     cdef Py_ssize_t total = 0
     cdef Py_ssize_t i
     cdef const Entry* entry
     cdef Leaf* leaf
-    cdef Status status
+    cdef Status status = split_selection(spec, &shard.select, &shard.split)
+    if status != OK:
+        return status
+    n = shard.split.n
     shard.leaves = <Leaf*> malloc(max(n, <Py_ssize_t> 1) * sizeof(Leaf))
     wanted = <Py_ssize_t*> malloc(max(n, <Py_ssize_t> 1) * sizeof(Py_ssize_t))
     if shard.leaves == NULL or wanted == NULL:
@@ -127,7 +146,8 @@ cdef Status _find_leaves(Shard* shard, Failure* failure) noexcept nogil:
     for i in range(n):
         leaf = &shard.leaves[i]
         leaf.number = i
-        leaf.position = inner_axes(spec, shard.axes, i, parts, &data)
+        data = shard.data
+        leaf.position = inner_selection(spec, &shard.select, &shard.split, i, parts, &inner, &data)
         wanted[i] = leaf.position
         entry = &shard.index[leaf.position]
         status = check_entry(entry, &shard.source, spec, shard.n, failure)
@@ -183,7 +203,8 @@ cdef void _open_shard(Tasks* tasks, Shard* shard, Workspace* space) noexcept nog
         failure.status = open_task(tasks, task, &shard.source, &failure)
         if failure.status == MISSING:
             task.failure.status = MISSING
-            _fill_shard(tasks, shard)
+            if _fill_shard(tasks, &shard.select, shard.data, space) != OK:
+                failure.status = NO_MEMORY
     if failure.status == OK:
         failure.status = _unwrap(shard, space, &failure)
     if failure.status == OK:
@@ -196,30 +217,35 @@ cdef void _open_shard(Tasks* tasks, Shard* shard, Workspace* space) noexcept nog
         record_failure(tasks, shard.task, &failure)
 
 
-cdef Py_ssize_t _next_shards(Tasks* tasks, Shard* shard, Shard* inner) noexcept nogil:
+cdef Py_ssize_t _next_shards(
+    Tasks* tasks, Shard* shard, Shard* inner, Workspace* space,
+) noexcept nogil:
     # Makes shards of the inner chunks of a shard; returns how many. Missing ones are filled.
     cdef const ShardSpec* spec = shard.chain.shard
     cdef Py_ssize_t n = 0
     cdef Py_ssize_t i
     cdef const Leaf* leaf
     cdef Shard* one
+    cdef Status status
     cdef Failure failure
     for i in range(shard.n_leaves):
         leaf = &shard.leaves[i]
         one = &inner[n]
         memset(one, 0, sizeof(Shard))
         one.own_axes = <Axis*> malloc(max(tasks.ndim, 1) * sizeof(Axis))
-        if one.own_axes == NULL:
+        status = OK if one.own_axes != NULL else NO_MEMORY
+        if status == OK:
+            one.data = shard.data
+            inner_selection(spec, &shard.select, &shard.split, leaf.number, one.own_axes,
+                            &one.select, &one.data)
+            if leaf.size < 0:
+                status = _fill_shard(tasks, &one.select, one.data, space)
+        if status != OK:
             memset(&failure, 0, sizeof(Failure))
-            failure.status = NO_MEMORY
+            failure.status = status
             failure.stage = -1
             record_failure(tasks, shard.task, &failure)
-            return n
-        one.axes = one.own_axes
-        one.data = shard.data
-        inner_axes(spec, shard.axes, leaf.number, one.own_axes, &one.data)
-        if leaf.size < 0:
-            _fill_shard(tasks, one)
+        if status != OK or leaf.size < 0:
             free(one.own_axes)
             continue
         one.task = shard.task
@@ -243,13 +269,32 @@ cdef inline void _narrow(Input* source, const Leaf* leaf) noexcept nogil:
     source.size = leaf.size
 
 
-cdef void _leaf_region(
-    const Tasks* tasks, const Shard* shard, const Leaf* leaf, Region* region,
+cdef Status _leaf_region(
+    const Tasks* tasks, const Shard* shard, const Leaf* leaf, Buffer* pairs, Region* region,
 ) noexcept nogil:
     cdef Axis parts[MAX_NDIM]
+    cdef Selection inner
     cdef char* data = shard.data
-    inner_axes(shard.chain.shard, shard.axes, leaf.number, parts, &data)
-    make_region(parts, tasks.ndim, tasks.layout.item.size, data, False, region)
+    inner_selection(shard.chain.shard, &shard.select, &shard.split, leaf.number, parts, &inner,
+                    &data)
+    return make_region(&inner, tasks.ndim, &tasks.layout.item, data, False, pairs, region)
+
+
+cdef const char* _leaf_place(
+    const Tasks* tasks, const Shard* shard, const Leaf* leaf,
+) noexcept nogil:
+    # Where in the array the first item of an inner chunk goes.
+    cdef Axis parts[MAX_NDIM]
+    cdef Selection inner
+    cdef char* data = shard.data
+    inner_selection(shard.chain.shard, &shard.select, &shard.split, leaf.number, parts, &inner,
+                    &data)
+    return first_place(&inner, tasks.ndim, data)
+
+
+cdef inline bint _is_simple(const Shard* shard) noexcept nogil:
+    # Whether what is selected in an inner chunk is one box.
+    return not shard.select.has_lists and not shard.select.has_points
 
 
 cdef bint _goes_with(
@@ -263,10 +308,10 @@ cdef bint _goes_with(
         leaf.offset + leaf.size - low > tasks.max_span
     ):
         return False
-    if shard.chain.shard.chain.n_stages == 0:
+    if shard.chain.shard.chain.n_stages == 0 and _is_simple(shard):
         # Of raw bytes no more than is needed
-        _leaf_region(tasks, shard, leaf, &region)
-        return 4 * source_extent(&region.box, &tasks.layout.item, 0) >= leaf.size
+        _leaf_region(tasks, shard, leaf, NULL, &region)
+        return 4 * (region.high - region.low) >= leaf.size
     return True
 
 
@@ -280,7 +325,6 @@ cdef Py_ssize_t _cut_batches(
     cdef Py_ssize_t i
     cdef const Leaf* leaf
     cdef Batch* batch = NULL
-    cdef Region region
     for i in range(shard.n_leaves):
         leaf = &shard.leaves[i]
         if batch == NULL or batch.count == most or not _goes_with(tasks, shard, leaf, low, high):
@@ -289,8 +333,7 @@ cdef Py_ssize_t _cut_batches(
             batch.shard = shard
             batch.first = i
             batch.count = 0
-            _leaf_region(tasks, shard, leaf, &region)
-            batch.dst = region.data
+            batch.dst = _leaf_place(tasks, shard, leaf)
             low = -1
         batch.count += 1
         if leaf.size >= 0:
@@ -332,11 +375,13 @@ cdef void _read_batch(Tasks* tasks, const Batch* batch, Workspace* space) noexce
         if failure.status != OK:
             break
         leaf = &shard.leaves[i]
-        _leaf_region(tasks, shard, leaf, &region)
+        failure.inner = leaf.position if shard.depth == 0 else shard.inner
+        failure.status = _leaf_region(tasks, shard, leaf, &space.pairs, &region)
+        if failure.status != OK:
+            break
         if leaf.size < 0:
             fill_region(tasks.layout, &region)
             continue
-        failure.inner = leaf.position if shard.depth == 0 else shard.inner
         source = shard.source
         if present > 1:
             source.data = bytes + (leaf.offset - low)
@@ -403,8 +448,11 @@ cdef bint _are_big(const Tasks* tasks, const Batch* batches, Py_ssize_t n) noexc
     ):
         return False
     for i in range(n):  # chunks as big as this are alone in their batches
-        _leaf_region(tasks, batches[i].shard, &batches[i].shard.leaves[batches[i].first], &region)
-        needed += source_extent(&region.box, &tasks.layout.item, 0)
+        if not _is_simple(batches[i].shard):
+            return False
+        _leaf_region(tasks, batches[i].shard, &batches[i].shard.leaves[batches[i].first], NULL,
+                     &region)
+        needed += region.high - region.low
     return needed >= n * MIN_SPLIT
 
 
@@ -415,7 +463,7 @@ cdef void _open_leaf(Tasks* tasks, const Batch* batch, Source* source) noexcept 
     memset(source, 0, sizeof(Source))
     if is_cancelled(tasks, shard.task):
         return
-    _leaf_region(tasks, shard, leaf, &source.region)
+    _leaf_region(tasks, shard, leaf, NULL, &source.region)  # one box: it cannot fail
     if leaf.size < 0:
         fill_region(tasks.layout, &source.region)
         return
@@ -479,7 +527,7 @@ cdef int _read_level(
             raise MemoryError(f"no memory for a plan of {n_leaves} inner shards")
         with nogil:
             for i in range(n):
-                n_inner += _next_shards(tasks, &shards[i], inner + n_inner)
+                n_inner += _next_shards(tasks, &shards[i], inner + n_inner, spaces[0])
         return _read_level(tasks, inner, n_inner, spaces, threads)
     finally:
         with nogil:
@@ -522,9 +570,9 @@ cdef int read_shards(Tasks* tasks, Workspace** spaces, int threads) except -1:
                     shards[n].inner = -1
                     shards[n].chain = tasks.chain
                     shards[n].source.fd = -1
-                    shards[n].axes = task.axes
+                    shards[n].select = task.select
                     shards[n].data = tasks.data + task.array_offset
-                    shards[n].n = count_inner_chunks(tasks.chain.shard, task.axes)
+                    shards[n].n = count_inner_chunks(tasks.chain.shard, task.select.axes)
                     n += 1
                 first += 1
             _read_level(tasks, shards, n, spaces, threads)

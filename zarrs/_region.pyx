@@ -1,22 +1,137 @@
 """Selections in chunks and inner chunks: which bytes, and which inner chunks of a shard.
 
-A selection is a range with a step along every axis. What it selects in an inner chunk is again one
-such range an axis, found by arithmetic: there are no lists of inner chunks, however many a shard
-has.
+A selection is, along every axis, a range with a step or a list of positions; or it is a list of
+points. What a range selects in an inner chunk is again a range, found by arithmetic: there are no
+lists of inner chunks, however many a shard has. Lists rise, so that what belongs to one inner chunk
+is a run of them; points are sorted by inner chunk, those of one staying in their order.
 """
 
 from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc, qsort
+from libc.string cimport memset
 
-from zarrs._core cimport MAX_NDIM, Axis, Region, ShardSpec, Task, Tasks
+from zarrs._core cimport (
+    MAX_NDIM,
+    MAX_SIZE,
+    NO_MEMORY,
+    OK,
+    Axis,
+    Box,
+    Buffer,
+    Item,
+    Region,
+    Selection,
+    ShardSpec,
+    Status,
+    Task,
+    Tasks,
+)
+from zarrs._workspace cimport reserve
 
 
-cdef void make_region(
-    const Axis* axes, int ndim, Py_ssize_t itemsize, char* data, bint writing, Region* region,
+# ---------------------------------------------------------------------------------------------
+# From items to bytes
+
+cdef Status _scatter(
+    const Selection* select, int ndim, const Item* item, Buffer* pairs, Region* region,
 ) noexcept nogil:
-    """From items to bytes; ``axes`` are in the order in which the chunk is stored."""
+    # The axes up to the last list become boxes of their own; those after it are their shape.
+    cdef const Axis* axes = select.axes
+    cdef Py_ssize_t stride[MAX_NDIM]
+    cdef Py_ssize_t at[MAX_NDIM]
+    cdef Py_ssize_t step = item.size
+    cdef Py_ssize_t n = 1
+    cdef Py_ssize_t m = 0
+    cdef Py_ssize_t offset, place, i
+    cdef Py_ssize_t* offsets
+    cdef Py_ssize_t* places
+    cdef int n_axes = ndim
+    cdef int k
+    for k in range(ndim - 1, -1, -1):
+        stride[k] = step
+        step *= axes[k].size
+    if not select.has_points:
+        n_axes = 0
+        for k in range(ndim):
+            if axes[k].chosen != NULL:
+                n_axes = k + 1
+        for k in range(n_axes):
+            n *= axes[k].count
+    else:
+        n = select.n_points
+    region.n = n
+    offsets = <Py_ssize_t*> reserve(pairs, 2 * n * sizeof(Py_ssize_t))
+    if offsets == NULL or <size_t> n > MAX_SIZE // 16:
+        return NO_MEMORY
+    places = offsets + n
+    region.is_scattered = True
+    region.offsets = offsets
+    region.places = places
+    region.offset = 0
+    region.covers = False
+    _tail(&region.box, n_axes)
+    if select.has_points:
+        for i in range(n):
+            offsets[i] = select.points[i] * item.size
+            places[i] = select.places[i]
+    else:
+        memset(at, 0, n_axes * sizeof(Py_ssize_t))
+        while m < n:
+            # All but the last of these axes stand still ...
+            offset = 0
+            place = 0
+            for k in range(ndim):
+                if k >= n_axes or axes[k].chosen == NULL:
+                    offset += (axes[k].start + at[k] * axes[k].step if k < n_axes
+                               else axes[k].start) * stride[k]
+                    place += at[k] * axes[k].stride if k < n_axes else 0
+                elif k < n_axes - 1:
+                    offset += (axes[k].chosen[at[k]] - axes[k].origin) * stride[k]
+                    place += axes[k].places[at[k]]
+            # ... while the last, a list, is run through.
+            k = n_axes - 1
+            for i in range(axes[k].count):
+                offsets[m] = offset + (axes[k].chosen[i] - axes[k].origin) * stride[k]
+                places[m] = place + axes[k].places[i]
+                m += 1
+            k -= 1
+            while k >= 0:
+                at[k] += 1
+                if at[k] < axes[k].count:
+                    break
+                at[k] = 0
+                k -= 1
+    region.low = offsets[0]
+    region.high = offsets[0]
+    for i in range(1, n):
+        if offsets[i] < region.low:
+            region.low = offsets[i]
+        elif offsets[i] > region.high:
+            region.high = offsets[i]
+    return OK
+
+
+cdef void _tail(Box* box, int axis) noexcept nogil:
+    # Keeps `axis` and later axes.
+    cdef int k
+    box.ndim -= axis
+    for k in range(box.ndim):
+        box.count[k] = box.count[k + axis]
+        box.src_stride[k] = box.src_stride[k + axis]
+        box.dst_stride[k] = box.dst_stride[k + axis]
+
+
+cdef Status make_region(
+    const Selection* select, int ndim, const Item* item, char* data, bint writing,
+    Buffer* pairs, Region* region,
+) noexcept nogil:
+    """From items to bytes. The offsets of scattered boxes go to ``pairs``."""
+    cdef const Axis* axes = select.axes
     cdef Py_ssize_t* chunk_stride = region.box.src_stride
     cdef Py_ssize_t* array_stride = region.box.dst_stride
-    cdef int64_t stride = itemsize
+    cdef int64_t stride = item.size
+    cdef Py_ssize_t extent = item.size
+    cdef Status status
     cdef int k
     if writing:
         chunk_stride, array_stride = array_stride, chunk_stride
@@ -24,6 +139,7 @@ cdef void make_region(
     region.data = data
     region.offset = 0
     region.covers = True
+    region.is_scattered = False
     for k in range(ndim - 1, -1, -1):
         region.box.count[k] = axes[k].count
         chunk_stride[k] = axes[k].step * stride
@@ -32,33 +148,179 @@ cdef void make_region(
         region.covers = region.covers and axes[k].count == axes[k].size
         stride *= axes[k].size
     region.nbytes = stride
+    if select.has_lists or select.has_points:
+        status = _scatter(select, ndim, item, pairs, region)
+        if status != OK:
+            return status
+    else:
+        region.low = region.high = region.offset
+    for k in range(region.box.ndim):
+        extent += (region.box.count[k] - 1) * (
+            region.box.dst_stride[k] if writing else region.box.src_stride[k])
+    region.high += extent
+    return OK
 
 
-cdef void task_region(
-    const Tasks* tasks, const Task* task, bint writing, Region* region,
+cdef Status task_region(
+    const Tasks* tasks, const Task* task, bint writing, Buffer* pairs, Region* region,
 ) noexcept nogil:
     """What a call selects in one of its chunks."""
-    make_region(task.axes, tasks.ndim, tasks.layout.item.size, tasks.data + task.array_offset,
-                writing, region)
+    return make_region(&task.select, tasks.ndim, &tasks.layout.item,
+                       tasks.data + task.array_offset, writing, pairs, region)
+
+
+cdef const char* first_place(const Selection* select, int ndim, const char* data) noexcept nogil:
+    """Where in the array the first selected item is."""
+    cdef int k
+    if select.has_points:
+        return data + select.places[0]
+    if select.has_lists:
+        for k in range(ndim):
+            if select.axes[k].chosen != NULL:
+                data += select.axes[k].places[0]
+    return data
+
+
+# ---------------------------------------------------------------------------------------------
+# Inner chunks
+
+cdef inline bint _begins_run(const Axis* axis, Py_ssize_t inner, Py_ssize_t i) noexcept nogil:
+    # Whether the i-th position of a list is the first one in its inner chunk.
+    return i == 0 or (axis.chosen[i] - axis.origin) // inner != (
+        axis.chosen[i - 1] - axis.origin) // inner
 
 
 cdef Py_ssize_t n_touched(const Axis* axis, Py_ssize_t inner) noexcept nogil:
     """In how many inner chunks along an axis something is selected."""
+    cdef Py_ssize_t n = 0
+    cdef Py_ssize_t i
+    if axis.chosen != NULL:
+        for i in range(axis.count):
+            n += _begins_run(axis, inner, i)
+        return n
     if axis.step > inner or axis.count == 0:
         return axis.count
     return (axis.start + (axis.count - 1) * axis.step) // inner - axis.start // inner + 1
 
 
-cdef Py_ssize_t touched_inner_chunks(const ShardSpec* shard, const Axis* axes) noexcept nogil:
-    """In how many inner chunks of a shard something is selected."""
-    cdef Py_ssize_t n = 1
+cdef Py_ssize_t most_touched(
+    const ShardSpec* shard, const Selection* select, Py_ssize_t n,
+) noexcept nogil:
+    """In how many of the ``n`` inner chunks of a shard something is selected, at most."""
+    cdef Py_ssize_t touched = 1
     cdef int k
+    if select.has_points:
+        return min(n, select.n_points)
     for k in range(shard.ndim):
-        n *= n_touched(&axes[k], shard.inner[k])
-    return n
+        touched *= n_touched(&select.axes[k], shard.inner[k])
+    return touched
 
 
-cdef inline Py_ssize_t _inner_axis(
+cdef struct Numbered:
+    Py_ssize_t index  # of the inner chunk
+    Py_ssize_t point
+    Py_ssize_t item  # within the inner chunk
+
+
+cdef int _by_index(const void* a, const void* b) noexcept nogil:
+    cdef const Numbered* x = <const Numbered*> a
+    cdef const Numbered* y = <const Numbered*> b
+    if x.index != y.index:
+        return (x.index > y.index) - (x.index < y.index)
+    return (x.point > y.point) - (x.point < y.point)
+
+
+cdef Status _split_points(
+    const ShardSpec* shard, const Selection* select, Split* split,
+) noexcept nogil:
+    cdef Py_ssize_t n = select.n_points
+    cdef Py_ssize_t rest[MAX_NDIM]
+    cdef Numbered* numbered = <Numbered*> malloc(n * sizeof(Numbered))
+    cdef Py_ssize_t i, at, index, stride, number
+    cdef bint is_sorted = True
+    cdef int k
+    split.groups = <Py_ssize_t*> malloc((n + 1) * sizeof(Py_ssize_t))
+    split.indexes = <Py_ssize_t*> malloc(n * sizeof(Py_ssize_t))
+    split.points = <Py_ssize_t*> malloc(n * sizeof(Py_ssize_t))
+    split.places = <Py_ssize_t*> malloc(n * sizeof(Py_ssize_t))
+    if numbered == NULL or split.groups == NULL or split.indexes == NULL or (
+        split.points == NULL or split.places == NULL
+    ):
+        free(numbered)
+        return NO_MEMORY
+    for i in range(n):
+        number = select.points[i]
+        index = 0
+        stride = 1
+        for k in range(shard.ndim - 1, -1, -1):
+            at = number % select.axes[k].size
+            number //= select.axes[k].size
+            index += at // shard.inner[k] * stride
+            stride *= select.axes[k].size // shard.inner[k]
+            rest[k] = at % shard.inner[k]
+        numbered[i].index = index
+        numbered[i].point = i
+        numbered[i].item = 0
+        for k in range(shard.ndim):
+            numbered[i].item = numbered[i].item * shard.inner[shard.order[k]] + (
+                rest[shard.order[k]])
+        is_sorted = is_sorted and (i == 0 or numbered[i - 1].index <= index)
+    if not is_sorted:
+        qsort(numbered, n, sizeof(Numbered), _by_index)
+    for i in range(n):
+        if i == 0 or numbered[i].index != numbered[i - 1].index:
+            split.groups[split.n] = i
+            split.indexes[split.n] = numbered[i].index
+            split.n += 1
+        split.points[i] = numbered[i].item
+        split.places[i] = select.places[numbered[i].point]
+    split.groups[split.n] = n
+    free(numbered)
+    return OK
+
+
+cdef Status split_selection(
+    const ShardSpec* shard, const Selection* select, Split* split,
+) noexcept nogil:
+    """Find out in which inner chunks something is selected; ``free_split`` in any case."""
+    cdef const Axis* axis
+    cdef Py_ssize_t i, m
+    cdef int k
+    memset(split, 0, sizeof(Split))
+    if select.has_points:
+        return _split_points(shard, select, split)
+    split.n = 1
+    for k in range(shard.ndim):
+        axis = &select.axes[k]
+        split.touched[k] = n_touched(axis, shard.inner[k])
+        split.n *= split.touched[k]
+        if axis.chosen == NULL:
+            continue
+        split.runs[k] = <Py_ssize_t*> malloc((split.touched[k] + 1) * sizeof(Py_ssize_t))
+        if split.runs[k] == NULL:
+            return NO_MEMORY
+        m = 0
+        for i in range(axis.count):
+            if _begins_run(axis, shard.inner[k], i):
+                split.runs[k][m] = i
+                m += 1
+        split.runs[k][m] = axis.count
+    return OK
+
+
+cdef void free_split(Split* split) noexcept nogil:
+    """Free what ``split_selection`` made; a split of zeros is fine."""
+    cdef int k
+    for k in range(MAX_NDIM):
+        free(split.runs[k])
+    free(split.groups)
+    free(split.indexes)
+    free(split.points)
+    free(split.places)
+    memset(split, 0, sizeof(Split))
+
+
+cdef inline Py_ssize_t _inner_range(
     const Axis* axis, Py_ssize_t inner, Py_ssize_t i, Axis* part, Py_ssize_t* first,
 ) noexcept nogil:
     # The i-th touched inner chunk of an axis: its index, what is selected in it, and the number of
@@ -75,34 +337,73 @@ cdef inline Py_ssize_t _inner_axis(
             first[0] = (chunk * inner - axis.start + axis.step - 1) // axis.step
         stop = (chunk * inner + inner - axis.start + axis.step - 1) // axis.step
         stop = min(stop, axis.count)
-    part.size = inner
     part.start = axis.start + first[0] * axis.step - chunk * inner
     part.count = stop - first[0]
     part.step = axis.step if part.count > 1 else 1
     part.stride = axis.stride if part.count > 1 else 0
+    part.chosen = NULL
     return chunk
 
 
-cdef Py_ssize_t inner_axes(
-    const ShardSpec* shard, const Axis* axes, Py_ssize_t number, Axis* parts, char** data,
+cdef inline Py_ssize_t _inner_list(
+    const Axis* axis, Py_ssize_t inner, const Py_ssize_t* run, Axis* part, char** data,
+) noexcept nogil:
+    # The same for a list; one of one item is a range again, and moves `data`.
+    cdef Py_ssize_t chunk = (axis.chosen[run[0]] - axis.origin) // inner
+    part.count = run[1] - run[0]
+    part.step = 1
+    part.stride = 0
+    part.origin = axis.origin + chunk * inner
+    part.chosen = axis.chosen + run[0]
+    part.places = axis.places + run[0]
+    part.start = 0
+    if part.count == 1:
+        part.start = part.chosen[0] - part.origin
+        data[0] += part.places[0]
+        part.chosen = NULL
+    return chunk
+
+
+cdef Py_ssize_t inner_selection(
+    const ShardSpec* shard, const Selection* select, const Split* split, Py_ssize_t number,
+    Axis* parts, Selection* inner, char** data,
 ) noexcept nogil:
     """What is selected in the ``number``-th touched inner chunk of a shard; return its index.
 
-    ``parts`` are in the order in which the inner chunk is stored. ``data`` moves from the array's
-    first item selected in the shard to the first in the inner chunk.
+    ``parts``, the axes of ``inner``, are in the order in which the inner chunk is stored. ``data``
+    moves from where the shard's first selected item goes to where the inner chunk's goes.
     """
     cdef Axis part[MAX_NDIM]
     cdef Py_ssize_t index = 0
     cdef Py_ssize_t stride = 1  # in the index, whose entries are in C order
     cdef Py_ssize_t first = 0
-    cdef Py_ssize_t n
+    cdef Py_ssize_t rest = number
+    cdef Py_ssize_t i
+    cdef const Axis* axis
     cdef int k
+    inner.axes = parts
+    inner.has_lists = False
+    inner.has_points = select.has_points
+    if select.has_points:
+        for k in range(shard.ndim):
+            memset(&parts[k], 0, sizeof(Axis))
+            parts[k].size = shard.inner[shard.order[k]]
+        inner.n_points = split.groups[number + 1] - split.groups[number]
+        inner.points = split.points + split.groups[number]
+        inner.places = split.places + split.groups[number]
+        return split.indexes[number]
     for k in range(shard.ndim - 1, -1, -1):
-        n = n_touched(&axes[k], shard.inner[k])
-        index += stride * _inner_axis(&axes[k], shard.inner[k], number % n, &part[k], &first)
-        data[0] += first * axes[k].stride
-        number //= n
-        stride *= axes[k].size // shard.inner[k]
+        axis = &select.axes[k]
+        i = rest % split.touched[k]
+        rest //= split.touched[k]
+        if axis.chosen == NULL:
+            index += stride * _inner_range(axis, shard.inner[k], i, &part[k], &first)
+            data[0] += first * axis.stride
+        else:
+            index += stride * _inner_list(axis, shard.inner[k], split.runs[k] + i, &part[k], data)
+            inner.has_lists = inner.has_lists or part[k].chosen != NULL
+        part[k].size = shard.inner[k]
+        stride *= axis.size // shard.inner[k]
     for k in range(shard.ndim):
         parts[k] = part[shard.order[k]]
     return index

@@ -71,6 +71,8 @@ cdef class _WorkspaceOwner:
     cdef void trim(self, size_t keep) noexcept:
         if self.space.span.capacity > keep:
             _drop(&self.space.span)
+        if self.space.pairs.capacity > keep:
+            _drop(&self.space.pairs)
         if self.space.file.capacity > keep:
             _drop(&self.space.file)
         if self.space.chunk.capacity > keep:

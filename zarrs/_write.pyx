@@ -5,7 +5,7 @@ from libc.stdlib cimport malloc
 from libc.string cimport memcpy
 
 from zarrs._chunk cimport decode_chunk, encode_chunk
-from zarrs._copy cimport FillKind, all_fill, copy_box, fill_box, is_one_run
+from zarrs._copy cimport FillKind, all_fill, copy_in, fill_box, is_one_run
 from zarrs._core cimport (
     NO_MEMORY,
     OK,
@@ -63,7 +63,7 @@ cdef Status encode_region(
                 return status
         elif not region.covers:
             _fill_run(layout, chunk, region.nbytes)
-        copy_box(&region.box, item, region.data, <char*> chunk + region.offset)
+        copy_in(region, item, <char*> chunk)
         data[0] = chunk
     failure.stage = -1
     if not options.keep_empty and all_fill(

@@ -34,7 +34,9 @@ cdef Status _write_task(
     cdef Status status
     cdef Region region
     cdef Input old
-    task_region(tasks, task, True, &region)
+    status = task_region(tasks, task, True, &space.pairs, &region)
+    if status != OK:
+        return status
     memset(&old, 0, sizeof(Input))
     old.fd = -1
     status = MISSING

@@ -26,6 +26,7 @@ from zarrs._core cimport (
     FileOptions,
     Input,
     Region,
+    Selection,
     ShardSpec,
     Status,
     Task,
@@ -54,7 +55,14 @@ from zarrs._locks cimport (
     take_lock,
 )
 from zarrs._read_chunks cimport open_task
-from zarrs._region cimport inner_axes, make_region, touched_inner_chunks
+from zarrs._region cimport (
+    Split,
+    free_split,
+    inner_selection,
+    make_region,
+    most_touched,
+    split_selection,
+)
 from zarrs._shard_index cimport (
     Entry,
     check_entry,
@@ -121,7 +129,8 @@ cdef struct Shard:
     Py_ssize_t n  # inner chunks
     const Py_ssize_t* order  # in which the new shard holds them
     Py_ssize_t* touched  # those to encode, in the same order, by their numbers
-    const Axis* axes
+    Selection select
+    Split split
     char* data  # the first item to write
     Inner* inners
     Py_ssize_t n_touched
@@ -207,17 +216,22 @@ cdef Status _begin_shard(
     cdef const ShardSpec* spec = shard.chain.shard
     cdef size_t n = max(shard.n, <Py_ssize_t> 1)
     cdef Axis axes[MAX_NDIM]
-    cdef char* data = shard.data
+    cdef Selection inner
+    cdef char* data
     cdef Py_ssize_t i, k
+    cdef Status status = split_selection(spec, &shard.select, &shard.split)
     failure.stage = -1
-    shard.n_touched = touched_inner_chunks(spec, shard.axes)
+    if status != OK:
+        return status
+    shard.n_touched = shard.split.n
     shard.inners = <Inner*> calloc(n, sizeof(Inner))
     shard.new_index = <Entry*> malloc(n * sizeof(Entry))
     shard.touched = <Py_ssize_t*> malloc(n * sizeof(Py_ssize_t))
     if shard.inners == NULL or shard.new_index == NULL or shard.touched == NULL:
         return NO_MEMORY
     for i in range(shard.n_touched):
-        k = inner_axes(spec, shard.axes, i, axes, &data)
+        data = shard.data
+        k = inner_selection(spec, &shard.select, &shard.split, i, axes, &inner, &data)
         shard.inners[k].fate = PENDING
         shard.inners[k].size = i
     k = 0
@@ -243,6 +257,7 @@ cdef void _end_shard(Shard* shard) noexcept nogil:
     free(shard.index)
     free(shard.new_index)
     free(shard.touched)
+    free_split(&shard.split)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -269,8 +284,10 @@ cdef Status _encode_inner(
     # Encodes one touched inner chunk and keeps the result.
     cdef const ShardSpec* spec = shard.chain.shard
     cdef Axis axes[MAX_NDIM]
+    cdef Selection select
     cdef char* data = shard.data
-    cdef Py_ssize_t position = inner_axes(spec, shard.axes, number, axes, &data)
+    cdef Py_ssize_t position = inner_selection(spec, &shard.select, &shard.split, number, axes,
+                                               &select, &data)
     cdef Inner* inner = &shard.inners[position]
     cdef const uint8_t* encoded = NULL
     cdef size_t n = 0
@@ -281,13 +298,16 @@ cdef Status _encode_inner(
     cdef Status status
     if shard.depth == 0:
         failure.inner = position
-    make_region(axes, tasks.ndim, tasks.layout.item.size, data, True, &region)
+    status = make_region(&select, tasks.ndim, &tasks.layout.item, data, True, &space.pairs,
+                         &region)
+    if status != OK:
+        return status
     status = MISSING if region.covers else _old_inner(shard, position, &old)
     if spec.chain.shard == NULL:
         status = encode_region(&old if status == OK else NULL, spec.chain, tasks.layout, &region,
                                options, space, &encoded, &n, failure)
     else:
-        status = _encode_inner_shard(tasks, shard, axes, data, &old if status == OK else NULL,
+        status = _encode_inner_shard(tasks, shard, &select, data, &old if status == OK else NULL,
                                      options, space, &encoded, &n, &owned, failure)
     if status != OK:
         return status
@@ -308,7 +328,7 @@ cdef Status _encode_inner(
 
 
 cdef Status _encode_inner_shard(
-    Tasks* tasks, const Shard* outer, const Axis* axes, char* data, const Input* old,
+    Tasks* tasks, const Shard* outer, const Selection* select, char* data, const Input* old,
     const WriteOptions* options, Workspace* space, const uint8_t** encoded, size_t* n,
     bint* owned, Failure* failure,
 ) noexcept nogil:
@@ -321,7 +341,7 @@ cdef Status _encode_inner_shard(
     shard.task = outer.task
     shard.depth = outer.depth + 1
     shard.chain = spec.chain
-    shard.axes = axes
+    shard.select = select[0]
     shard.data = data
     shard.n = spec.inner_n
     shard.order = spec.inner_order
@@ -583,7 +603,7 @@ cdef inline Py_ssize_t _shard_of(
 cdef bint _same_grid(const Shard* a, const Shard* b, int ndim) noexcept nogil:
     cdef int k
     for k in range(ndim):
-        if a.axes[k].size != b.axes[k].size:
+        if a.select.axes[k].size != b.select.axes[k].size:
             return False
     return True
 
@@ -607,16 +627,16 @@ cdef Py_ssize_t _next_wave(
             shard.inner = -1
             shard.chain = tasks.chain
             shard.old.fd = -1
-            shard.axes = task.axes
+            shard.select = task.select
             shard.data = tasks.data + task.array_offset
-            shard.n = count_inner_chunks(spec, task.axes)
+            shard.n = count_inner_chunks(spec, task.select.axes)
             shard.streamed = tasks.chain.n_stages == 0 and task.path != NULL
             shard.sink.path = task.path
             shard.sink.files = &tasks.files
             shard.sink.nonce = options.seed + <uint64_t> shard.task
             if spec.index_at_start:
                 shard.sink.room = shard.sink.size = index_size(spec, shard.n)
-            nbytes += touched_inner_chunks(spec, task.axes) * spec.inner_nbytes
+            nbytes += most_touched(spec, &task.select, shard.n) * spec.inner_nbytes
             if tasks.chain.n_stages > 0 and not task.complete and not task.covers:
                 nbytes += task.nbytes  # of the old shard
             if task.path != NULL:
@@ -639,7 +659,7 @@ cdef int _write_wave(
         for i in range(n):
             # Shards of one shape, which usually is that of all, share an order.
             if i == 0 or not _same_grid(&shards[i], &shards[i - 1], tasks.ndim):
-                orders[n_orders] = make_write_order(tasks.chain.shard, shards[i].axes,
+                orders[n_orders] = make_write_order(tasks.chain.shard, shards[i].select.axes,
                                                     shards[i].n)
                 short_of_memory = short_of_memory or orders[n_orders] == NULL
                 n_orders += 1

@@ -323,13 +323,13 @@ class ZarrsCodecPipeline(CodecPipeline):
     def _plan_read(self, batch: Batch, out: NDBuffer, drop_axes: tuple[int, ...]) -> Job | str:
         spec = batch[0][1]
         chain = self._chain_of(spec)
-        prepared = _prepare(chain, spec, out.as_ndarray_like(), drop_axes, reading=True)
+        prepared = _prepare(chain, spec, out.as_ndarray_like(), reading=True)
         if isinstance(prepared, str):
             return prepared
         layout, array = prepared
         if not array.flags.writeable:
             return "the result is read-only"
-        plan = self._make_plan(batch, chain, array, reading=True)
+        plan = self._make_plan(batch, chain, array, drop_axes, reading=True)
         if isinstance(plan, str):
             return plan
         size = _bytes_to_decode(plan, chain)
@@ -346,11 +346,11 @@ class ZarrsCodecPipeline(CodecPipeline):
     def _plan_write(self, batch: Batch, value: NDBuffer, drop_axes: tuple[int, ...]) -> Job | str:
         spec = batch[0][1]
         chain = self._chain_of(spec)
-        prepared = _prepare(chain, spec, value.as_ndarray_like(), drop_axes, reading=False)
+        prepared = _prepare(chain, spec, value.as_ndarray_like(), reading=False)
         if isinstance(prepared, str):
             return prepared
         layout, array = prepared
-        plan = self._make_plan(batch, chain, array, reading=False)
+        plan = self._make_plan(batch, chain, array, drop_axes, reading=False)
         if isinstance(plan, str):
             return plan
         options = self.options
@@ -381,7 +381,13 @@ class ZarrsCodecPipeline(CodecPipeline):
         )
 
     def _make_plan(
-        self, batch: Batch, chain: Chain, array: np.ndarray[Any, Any], *, reading: bool
+        self,
+        batch: Batch,
+        chain: Chain,
+        array: np.ndarray[Any, Any],
+        drop_axes: tuple[int, ...],
+        *,
+        reading: bool,
     ) -> Plan | str:
         first = batch[0][1]
 
@@ -401,7 +407,6 @@ class ZarrsCodecPipeline(CodecPipeline):
                 return f"a chunk of {size} bytes is too big for native code"
             return spec.shape, size
 
-        shard = chain.reader.shard
         plan = make_plan(
             batch,
             array,
@@ -410,7 +415,8 @@ class ZarrsCodecPipeline(CodecPipeline):
             file_prefix,
             describe,
             not reading and array.ndim == 0,
-            shard.shape if shard else None,
+            tuple(drop_axes),
+            chain.reader.shard,
         )
         if not isinstance(plan, str):
             config = first.config
@@ -463,7 +469,7 @@ def _bytes_to_decode(plan: Plan, chain: Chain) -> int:
 
 
 def _prepare(
-    chain: Chain, spec: ArraySpec, array: Any, drop_axes: tuple[int, ...], *, reading: bool
+    chain: Chain, spec: ArraySpec, array: Any, *, reading: bool
 ) -> tuple[_core.Layout, np.ndarray[Any, Any]] | str:
     # What must hold for every native call, and the layout of its items.
     if chain.reason:
@@ -471,8 +477,6 @@ def _prepare(
     if not isinstance(array, np.ndarray):
         return f"the array is a {type(array).__name__}, not a NumPy array"
     array = np.asarray(array)  # a subclass's own idea of indexing does not matter here
-    if drop_axes:
-        return "integer-array selections run in zarr's pipeline"
     segments = swapped_segments(chain.stored, array.dtype)
     if segments is None:
         return f"items of {chain.stored} are not copied to or from items of {array.dtype}"

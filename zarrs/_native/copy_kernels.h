@@ -128,6 +128,56 @@ static inline void zarrs_copy_any(const char *src, ptrdiff_t s0, ptrdiff_t s1, c
             memcpy(dst + i * d0 + j * d1, src + i * s0 + j * s1, itemsize);
 }
 
+/* Single items, each with an offset of its own on both sides; without `src_at` all come from `src`. */
+#define ZARRS_DEFINE_SCATTER(T, NAME, OP)                                                         \
+    static void NAME##_scattered(const char *src, const ptrdiff_t *src_at, char *dst,             \
+                                 const ptrdiff_t *dst_at, ptrdiff_t n)                            \
+    {                                                                                             \
+        for (ptrdiff_t i = 0; i < n; i++) {                                                       \
+            T x;                                                                                  \
+            memcpy(&x, src + (src_at ? src_at[i] : 0), sizeof(T));                                \
+            x = OP(T, x);                                                                         \
+            memcpy(dst + dst_at[i], &x, sizeof(T));                                               \
+        }                                                                                         \
+    }
+
+ZARRS_DEFINE_SCATTER(uint8_t, zarrs_copy1, ZARRS_KEEP)
+ZARRS_DEFINE_SCATTER(uint16_t, zarrs_copy2, ZARRS_KEEP)
+ZARRS_DEFINE_SCATTER(uint32_t, zarrs_copy4, ZARRS_KEEP)
+ZARRS_DEFINE_SCATTER(uint64_t, zarrs_copy8, ZARRS_KEEP)
+ZARRS_DEFINE_SCATTER(zarrs_pair_t, zarrs_copy16, ZARRS_KEEP)
+ZARRS_DEFINE_SCATTER(uint16_t, zarrs_swap2, ZARRS_SWAP)
+ZARRS_DEFINE_SCATTER(uint32_t, zarrs_swap4, ZARRS_SWAP)
+ZARRS_DEFINE_SCATTER(uint64_t, zarrs_swap8, ZARRS_SWAP)
+
+/* Copies `n` items of one of these sizes, swapped or not; returns 0 for other sizes. */
+static inline int zarrs_copy_scattered(const char *src, const ptrdiff_t *src_at, char *dst,
+                                       const ptrdiff_t *dst_at, ptrdiff_t n, size_t itemsize,
+                                       int swap)
+{
+    switch (itemsize) {
+    case 1:
+        zarrs_copy1_scattered(src, src_at, dst, dst_at, n);
+        return 1;
+    case 2:
+        (swap ? zarrs_swap2_scattered : zarrs_copy2_scattered)(src, src_at, dst, dst_at, n);
+        return 1;
+    case 4:
+        (swap ? zarrs_swap4_scattered : zarrs_copy4_scattered)(src, src_at, dst, dst_at, n);
+        return 1;
+    case 8:
+        (swap ? zarrs_swap8_scattered : zarrs_copy8_scattered)(src, src_at, dst, dst_at, n);
+        return 1;
+    case 16:
+        if (swap)
+            return 0;
+        zarrs_copy16_scattered(src, src_at, dst, dst_at, n);
+        return 1;
+    default:
+        return 0;
+    }
+}
+
 /* Reverses the bytes of `count` units of `unit` bytes in place. */
 static inline void zarrs_reverse_units(char *p, size_t unit, size_t count)
 {
