@@ -171,7 +171,7 @@ def _index_fault(failure: Failure, grid: Sequence[int]) -> str:
     fault = IndexFault(failure.code)
     if fault is IndexFault.TOO_SHORT:
         return (
-            f"the stored shard is too short for its index: expected at least "
+            f"the stored shard is too short to hold its index: expected at least "
             f"{failure.expected} bytes, found {failure.found}"
         )
     if fault is IndexFault.OUTSIDE:
