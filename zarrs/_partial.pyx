@@ -119,7 +119,9 @@ cdef Status read_raw_scattered(
     cdef Py_ssize_t i = 0
     cdef Py_ssize_t k, low, high
     cdef Status status = OK
-    if source.data != NULL or span <= PIECE or region.n >= span // READ_COST:
+    if source.data != NULL or span <= PIECE or region.n >= min(
+        span // READ_COST, span // extent
+    ):
         status = view_input(source, span, region.low, &space.chunk, &data, failure)
         if status == OK:  # where byte 0 would be, whether it was read or not
             copy_out(region, item, <const char*> (<size_t> data - <size_t> region.low))

@@ -29,78 +29,86 @@ from zarrs._core cimport (
 from zarrs._workspace cimport reserve
 
 
+cdef enum:
+    TURNED = 16  # items of a box from which on it matters how it is copied
+
+
 # ---------------------------------------------------------------------------------------------
 # From items to bytes
 
 cdef Status _scatter(
     const Selection* select, int ndim, const Item* item, Buffer* pairs, Region* region,
 ) noexcept nogil:
-    # The axes up to the last list become boxes of their own; those after it are their shape.
+    # The axes up to the last list make the offsets, those after it are the shape of the boxes. But
+    # where the copy of a box turns its axes around, ranges are better left to the boxes.
     cdef const Axis* axes = select.axes
     cdef Py_ssize_t stride[MAX_NDIM]
     cdef Py_ssize_t at[MAX_NDIM]
+    cdef bint scattered[MAX_NDIM]  # which axes make the offsets
     cdef Py_ssize_t step = item.size
-    cdef Py_ssize_t n = 1
+    cdef Py_ssize_t n = select.n_points if select.has_points else 1
+    cdef Py_ssize_t tail = 1
     cdef Py_ssize_t m = 0
     cdef Py_ssize_t offset, place, i
     cdef Py_ssize_t* offsets
     cdef Py_ssize_t* places
-    cdef int n_axes = ndim
+    cdef int last = ndim
+    cdef bint turned
     cdef int k
     for k in range(ndim - 1, -1, -1):
         stride[k] = step
         step *= axes[k].size
-    if not select.has_points:
-        n_axes = 0
-        for k in range(ndim):
-            if axes[k].chosen != NULL:
-                n_axes = k + 1
-        for k in range(n_axes):
+        if axes[k].chosen != NULL and last == ndim:
+            last = k
+        if last == ndim:
+            tail *= axes[k].count
+    turned = tail >= TURNED and axes[ndim - 1].stride != item.size
+    for k in range(ndim):
+        scattered[k] = select.has_points or axes[k].chosen != NULL or (k < last and not turned)
+        if scattered[k] and not select.has_points:
             n *= axes[k].count
-    else:
-        n = select.n_points
-    region.n = n
+    if <size_t> n > MAX_SIZE // (2 * sizeof(Py_ssize_t)):
+        return NO_MEMORY
     offsets = <Py_ssize_t*> reserve(pairs, 2 * n * sizeof(Py_ssize_t))
-    if offsets == NULL or <size_t> n > MAX_SIZE // 16:
+    if offsets == NULL:
         return NO_MEMORY
     places = offsets + n
     region.is_scattered = True
+    region.n = n
     region.offsets = offsets
     region.places = places
     region.offset = 0
     region.covers = False
-    _tail(&region.box, n_axes)
+    _keep_axes(&region.box, scattered)
     if select.has_points:
         for i in range(n):
             offsets[i] = select.points[i] * item.size
             places[i] = select.places[i]
     else:
-        memset(at, 0, n_axes * sizeof(Py_ssize_t))
+        memset(at, 0, ndim * sizeof(Py_ssize_t))
         while m < n:
-            # All but the last of these axes stand still ...
+            # All axes but the last list stand still ...
             offset = 0
             place = 0
             for k in range(ndim):
-                if k >= n_axes or axes[k].chosen == NULL:
-                    offset += (axes[k].start + at[k] * axes[k].step if k < n_axes
-                               else axes[k].start) * stride[k]
-                    place += at[k] * axes[k].stride if k < n_axes else 0
-                elif k < n_axes - 1:
+                if axes[k].chosen == NULL:
+                    offset += (axes[k].start + at[k] * axes[k].step) * stride[k]
+                    place += at[k] * axes[k].stride
+                elif k != last:
                     offset += (axes[k].chosen[at[k]] - axes[k].origin) * stride[k]
                     place += axes[k].places[at[k]]
-            # ... while the last, a list, is run through.
-            k = n_axes - 1
-            for i in range(axes[k].count):
-                offsets[m] = offset + (axes[k].chosen[i] - axes[k].origin) * stride[k]
-                places[m] = place + axes[k].places[i]
+            # ... while that is run through.
+            for i in range(axes[last].count):
+                offsets[m] = offset + (axes[last].chosen[i] - axes[last].origin) * stride[last]
+                places[m] = place + axes[last].places[i]
                 m += 1
-            k -= 1
-            while k >= 0:
+            for k in range(last - 1, -1, -1):
+                if not scattered[k]:
+                    continue
                 at[k] += 1
                 if at[k] < axes[k].count:
                     break
                 at[k] = 0
-                k -= 1
     region.low = offsets[0]
     region.high = offsets[0]
     for i in range(1, n):
@@ -111,14 +119,17 @@ cdef Status _scatter(
     return OK
 
 
-cdef void _tail(Box* box, int axis) noexcept nogil:
-    # Keeps `axis` and later axes.
+cdef void _keep_axes(Box* box, const bint* dropped) noexcept nogil:
+    # Closes the gaps that the dropped axes leave.
+    cdef int n = 0
     cdef int k
-    box.ndim -= axis
     for k in range(box.ndim):
-        box.count[k] = box.count[k + axis]
-        box.src_stride[k] = box.src_stride[k + axis]
-        box.dst_stride[k] = box.dst_stride[k + axis]
+        if not dropped[k]:
+            box.count[n] = box.count[k]
+            box.src_stride[n] = box.src_stride[k]
+            box.dst_stride[n] = box.dst_stride[k]
+            n += 1
+    box.ndim = n
 
 
 cdef Status make_region(
