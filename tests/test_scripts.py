@@ -147,7 +147,7 @@ def test_compare(tmp_path: Path) -> None:
         report["environment"]
     )
     results = report["results"]
-    assert len({(result["case"], result["operation"]) for result in results}) == 8 * 5
+    assert len({(result["case"], result["operation"]) for result in results}) == 11 * 5
     for result in results:
         assert result["errors"] == {}
         assert set(result["median"]) == {"default", "tensorstore", "zarrs"}
@@ -221,7 +221,7 @@ def test_memory(tmp_path: Path) -> None:
     assert "for an array of 20 MiB" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
     results = json.loads(file.read_text())["results"]
-    assert len(results) == 2 * 2 * 2
+    assert len(results) == 4 * 2 * 2  # with and without shards
     for result in results:
         assert "error" not in result
         assert result["peak_mib"] > 19  # the array itself is in it
