@@ -52,9 +52,10 @@ cdef bint is_cancelled(Tasks* tasks, Py_ssize_t i) noexcept nogil:
 
 
 cdef void record_failure(Tasks* tasks, Py_ssize_t i, const Failure* failure) noexcept nogil:
-    """Keep the failure of a part of a task: several can fail, the first speaks for all."""
+    """Keep the failure of a part of a task: several can fail, the first inner chunk speaks."""
+    cdef const Failure* kept = &tasks.items[i].failure
     pthread_mutex_lock(&_failure_lock)
-    if tasks.items[i].failure.status <= MISSING:
+    if kept.status <= MISSING or failure.inner < kept.inner:
         tasks.items[i].failure = failure[0]
     pthread_mutex_unlock(&_failure_lock)
     zarrs_lower(&tasks.first_failed, i)

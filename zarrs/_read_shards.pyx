@@ -12,7 +12,6 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc, qsort
 from libc.string cimport memset
 
-from zarrs._chunk cimport decode_shard
 from zarrs._core cimport (
     MAX_NDIM,
     MIN_SPLIT,
@@ -51,8 +50,9 @@ from zarrs._shard_index cimport (
     check_entry,
     check_overlaps,
     count_inner_chunks,
+    narrow_input,
     read_index,
-    shard_bound,
+    unwrap_shard,
 )
 
 cdef enum:
@@ -167,29 +167,6 @@ cdef Status _find_leaves(Shard* shard, Failure* failure) noexcept nogil:
     return status
 
 
-cdef Status _unwrap(Shard* shard, Workspace* space, Failure* failure) noexcept nogil:
-    # Undoes what is around a shard.
-    cdef const ShardSpec* spec = shard.chain.shard
-    cdef size_t bound
-    cdef Py_ssize_t size = 0
-    cdef Status status
-    if shard.chain.n_stages == 0:
-        shard.source.size = max(shard.source.size - shard.chain.tail, <Py_ssize_t> 0)
-        return OK
-    bound = shard_bound(spec, shard.n)
-    if bound == 0:
-        return NO_MEMORY
-    status = decode_shard(&shard.source, shard.chain, space, bound, &shard.decoded, &size,
-                          failure)
-    if shard.depth == 0:
-        close_input(&shard.source)
-    memset(&shard.source, 0, sizeof(Input))
-    shard.source.fd = -1
-    shard.source.data = shard.decoded
-    shard.source.size = size
-    return status
-
-
 cdef void _open_shard(Tasks* tasks, Shard* shard, Workspace* space) noexcept nogil:
     cdef Task* task = &tasks.items[shard.task]
     cdef Failure failure
@@ -206,7 +183,8 @@ cdef void _open_shard(Tasks* tasks, Shard* shard, Workspace* space) noexcept nog
             if _fill_shard(tasks, &shard.select, shard.data, space) != OK:
                 failure.status = NO_MEMORY
     if failure.status == OK:
-        failure.status = _unwrap(shard, space, &failure)
+        failure.status = unwrap_shard(shard.chain, shard.n, shard.depth == 0, &shard.source,
+                                      &shard.decoded, space, &failure)
     if failure.status == OK:
         failure.status = read_index(&shard.source, shard.chain.shard, shard.n, &shard.index,
                                     &failure)
@@ -254,19 +232,9 @@ cdef Py_ssize_t _next_shards(
         one.chain = spec.chain
         one.n = spec.inner_n
         one.source = shard.source
-        one.source.handle = NULL
-        _narrow(&one.source, leaf)
+        narrow_input(&one.source, leaf.offset, leaf.size)
         n += 1
     return n
-
-
-cdef inline void _narrow(Input* source, const Leaf* leaf) noexcept nogil:
-    # From a shard's bytes to those of an inner chunk, which have been checked to be inside.
-    if source.data != NULL:
-        source.data += leaf.offset
-    else:
-        source.offset += leaf.offset
-    source.size = leaf.size
 
 
 cdef Status _leaf_region(
@@ -387,7 +355,7 @@ cdef void _read_batch(Tasks* tasks, const Batch* batch, Workspace* space) noexce
             source.data = bytes + (leaf.offset - low)
             source.size = leaf.size
         else:
-            _narrow(&source, leaf)
+            narrow_input(&source, leaf.offset, leaf.size)
         failure.status = read_region(&source, shard.chain.shard.chain, &tasks.layout.item,
                                      &region, space, &failure)
     if failure.status != OK:
@@ -471,7 +439,7 @@ cdef void _open_leaf(Tasks* tasks, const Batch* batch, Source* source) noexcept 
     source.depth = shard.depth + 1
     source.inner = leaf.position if shard.depth == 0 else shard.inner
     source.input = shard.source
-    _narrow(&source.input, leaf)
+    narrow_input(&source.input, leaf.offset, leaf.size)
     memset(&failure, 0, sizeof(Failure))
     failure.depth = source.depth
     failure.inner = source.inner

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint64_t
 
-from zarrs._core cimport Axis, Failure, Input, ShardSpec, Status
+from zarrs._core cimport Axis, ChainSpec, Failure, Input, ShardSpec, Status, Workspace
 
 
 cdef struct Entry:
@@ -22,6 +22,12 @@ cdef Py_ssize_t count_inner_chunks(const ShardSpec* shard, const Axis* axes) noe
 cdef Py_ssize_t index_size(const ShardSpec* shard, Py_ssize_t n) noexcept nogil
 
 cdef size_t shard_bound(const ShardSpec* shard, Py_ssize_t n) noexcept nogil
+
+cdef Status unwrap_shard(
+    const ChainSpec* chain, Py_ssize_t n, bint owned, Input* source, uint8_t** decoded,
+    Workspace* space, Failure* failure) noexcept nogil
+
+cdef void narrow_input(Input* source, Py_ssize_t offset, Py_ssize_t size) noexcept nogil
 
 cdef Status read_index(
     const Input* source, const ShardSpec* shard, Py_ssize_t n, Entry** index,

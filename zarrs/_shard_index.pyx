@@ -9,7 +9,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort
 from libc.string cimport memcpy, memset
 
-from zarrs._chunk cimport encoded_bound
+from zarrs._chunk cimport decode_shard, encoded_bound
 from zarrs._copy cimport swap_run
 from zarrs._core cimport (
     BAD_INDEX,
@@ -24,13 +24,15 @@ from zarrs._core cimport (
     OVERLAP,
     TOO_SHORT,
     Axis,
+    ChainSpec,
     Failure,
     Input,
     Item,
     ShardSpec,
     Status,
+    Workspace,
 )
-from zarrs._files cimport read_input
+from zarrs._files cimport close_input, read_input
 
 cdef enum:
     FEW = 16  # so many entries are compared with all others, more are sorted
@@ -73,6 +75,44 @@ cdef size_t shard_bound(const ShardSpec* shard, Py_ssize_t n) noexcept nogil:
     if inner == 0 or <size_t> n > (MAX_SIZE - index_size(shard, n)) // inner:
         return 0
     return n * inner + index_size(shard, n)
+
+
+cdef Status unwrap_shard(
+    const ChainSpec* chain, Py_ssize_t n, bint owned, Input* source, uint8_t** decoded,
+    Workspace* space, Failure* failure,
+) noexcept nogil:
+    """Undo the codecs around a shard of ``n`` inner chunks; ``source`` becomes the shard's bytes.
+
+    If there are codecs, these bytes are in memory that the caller frees, and the file, if it is
+    ``owned``, is closed.
+    """
+    cdef size_t bound
+    cdef Py_ssize_t size = 0
+    cdef Status status
+    if chain.n_stages == 0:
+        source.size = max(source.size - chain.tail, <Py_ssize_t> 0)
+        return OK
+    bound = shard_bound(chain.shard, n)
+    if bound == 0:
+        return NO_MEMORY
+    status = decode_shard(source, chain, space, bound, decoded, &size, failure)
+    if owned:
+        close_input(source)
+    memset(source, 0, sizeof(Input))
+    source.fd = -1
+    source.data = decoded[0]
+    source.size = size
+    return status
+
+
+cdef void narrow_input(Input* source, Py_ssize_t offset, Py_ssize_t size) noexcept nogil:
+    """From a shard's bytes to those of an inner chunk, which have been checked to be inside."""
+    source.handle = NULL
+    if source.data != NULL:
+        source.data += offset
+    else:
+        source.offset += offset
+    source.size = size
 
 
 cdef void _swap(Entry* index, Py_ssize_t n) noexcept nogil:

@@ -14,7 +14,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
-from zarrs._chunk cimport decode_shard, encode_chunk
+from zarrs._chunk cimport encode_chunk
 from zarrs._core cimport (
     MAX_NDIM,
     MISSING,
@@ -72,8 +72,9 @@ from zarrs._shard_index cimport (
     index_size,
     is_absent,
     make_write_order,
+    narrow_input,
     read_index,
-    shard_bound,
+    unwrap_shard,
 )
 from zarrs._write cimport encode_region, keep_encoded
 
@@ -179,24 +180,12 @@ cdef Status _make_room(Sink* sink, Failure* failure) noexcept nogil:
 cdef Status _read_old_index(Shard* shard, Workspace* space, Failure* failure) noexcept nogil:
     # From an open old shard to its index, all of which must be right, as all is copied.
     cdef const ShardSpec* spec = shard.chain.shard
-    cdef Py_ssize_t size = 0
     cdef Py_ssize_t i
-    cdef size_t bound
     cdef Status status
-    if shard.chain.n_stages > 0:
-        bound = shard_bound(spec, shard.n)
-        if bound == 0:
-            return NO_MEMORY
-        status = decode_shard(&shard.old, shard.chain, space, bound, &shard.decoded, &size,
-                              failure)
-        if shard.depth == 0:
-            close_input(&shard.old)
-        memset(&shard.old, 0, sizeof(Input))
-        shard.old.fd = -1
-        shard.old.data = shard.decoded
-        shard.old.size = size
-        if status != OK:
-            return status
+    status = unwrap_shard(shard.chain, shard.n, shard.depth == 0, &shard.old, &shard.decoded, space,
+                          failure)
+    if status != OK:
+        return status
     status = read_index(&shard.old, spec, shard.n, &shard.index, failure)
     if status != OK:
         return status
@@ -268,12 +257,7 @@ cdef Status _old_inner(const Shard* shard, Py_ssize_t position, Input* old) noex
     if shard.index == NULL or is_absent(&shard.index[position]):
         return MISSING
     old[0] = shard.old
-    old.handle = NULL
-    if old.data != NULL:
-        old.data += shard.index[position].offset
-    else:
-        old.offset += <Py_ssize_t> shard.index[position].offset
-    old.size = shard.index[position].size
+    narrow_input(old, shard.index[position].offset, shard.index[position].size)
     return OK
 
 
