@@ -50,6 +50,7 @@ from zarr.core.sync import sync
 from zarr.storage import StorePath
 
 import zarrs
+from zarrs import _job as job_module
 from zarrs import pipeline as pipeline_module
 
 # zarr's own pipeline has something to say about codecs around shards
@@ -688,7 +689,7 @@ def test_threads(
 ) -> None:
     """The same from one thread and from several, with nothing done inline."""
     monkeypatch.setattr(pipeline_module, "THREAD_COST", 1)
-    monkeypatch.setattr(pipeline_module, "INLINE_CHUNKS", 0)
+    monkeypatch.setattr(job_module, "INLINE_CHUNKS", 0)
     with zarr.config.set({"threading.max_workers": threads}):
         data = make_data("<i4", SHAPE)
         array = make(tmp_path, CASES[name])

@@ -57,12 +57,17 @@ class Part:
     native : bool
         Whether this package runs it.
     reason : str
-        Why not; empty if it is native.
+        Why not; or, of a store, how its bytes are reached if not as files.
     """
 
     name: str
     native: bool
     reason: str = ""
+
+    def __str__(self) -> str:
+        """Return this on one line."""
+        kind = ["native"] if self.native else []
+        return f"{self.name}: {', '.join([*kind, *filter(None, [self.reason])])}"
 
 
 @dataclass(frozen=True)

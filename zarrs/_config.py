@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from zarrs._threads import available_cpus
 
 DEFAULT_CHUNK_CONCURRENT_MINIMUM = 4
 MAX_CACHED_FILES = 2**30
+DEFAULT_CONCURRENCY = 10
+MAX_CONCURRENCY = 2**30  # None: no limit
 BOOLEANS = {"true": True, "false": False}  # as the environment may have them
 
 
@@ -71,6 +74,18 @@ def read_options() -> Options:
             _count("codec_pipeline.file_handle_cache_size", 0, least=0), MAX_CACHED_FILES
         ),
     )
+
+
+def read_concurrency() -> int:
+    """Return how many requests one call may have under way: zarr's ``async.concurrency``.
+
+    Nonsense, which the environment may hold, counts as zarr's default, with a warning.
+    """
+    try:
+        return _count("async.concurrency", MAX_CONCURRENCY)
+    except ValueError as error:
+        warnings.warn(f"{error}; {DEFAULT_CONCURRENCY} requests at a time", stacklevel=2)
+        return DEFAULT_CONCURRENCY
 
 
 def _count(name: str, default: int, least: int = 1) -> int:

@@ -262,6 +262,7 @@ cdef struct Task:
     const char* path
     const uint8_t* stored  # NULL: there is no such chunk
     Py_ssize_t stored_size
+    bint is_part  # of a raw chunk only what is needed is in memory, from first to last byte
     uint8_t* encoded  # what a write into memory leaves behind; NULL: the chunk is to be deleted
     size_t encoded_size
     int64_t nbytes  # of the decoded chunk
@@ -279,10 +280,11 @@ cdef struct WriteOptions:
     uint64_t seed  # for the names of temporary files
 
 
-# All chunks of a call.
+# The chunks of a call, and those of them that a loop runs over.
 cdef struct Tasks:
     int ndim
-    Py_ssize_t n
+    Py_ssize_t n  # to run
+    const Py_ssize_t* chosen  # their numbers; NULL: all
     char* data  # of the array
     Task* items
     const ChainSpec* chain
@@ -291,3 +293,8 @@ cdef struct Tasks:
     Py_ssize_t max_gap  # of two ranges of a shard that are read in one go
     Py_ssize_t max_span  # of all ranges that are
     Py_ssize_t first_failed  # index of the first task known to have failed; -1: cancelled
+
+
+cdef inline Py_ssize_t task_number(const Tasks* tasks, Py_ssize_t k) noexcept nogil:
+    """Which task is the k-th to run."""
+    return k if tasks.chosen == NULL else tasks.chosen[k]

@@ -1,5 +1,8 @@
 from collections.abc import Sequence
 
+from zarr.core.buffer import Buffer
+
+from zarrs._open_shard import OpenShard
 from zarrs._plan import Plan
 
 class Chain:
@@ -45,7 +48,16 @@ class Layout:
         fill_swapped: bool = False,
     ) -> None: ...
 
-def read(plan: Plan, chain: Chain, layout: Layout, threads: int) -> None: ...
+def part_to_fetch(plan: Plan, chain: Chain, task: int) -> tuple[int, int] | None: ...
+def open_shard(plan: Plan, chain: Chain, task: int, index: Buffer) -> OpenShard | None: ...
+def read(
+    plan: Plan,
+    chain: Chain,
+    layout: Layout,
+    threads: int,
+    fetched: list[tuple[int, bool, Buffer | None]] | None = None,
+    parts: list[tuple[OpenShard, int, Buffer | None]] | None = None,
+) -> None: ...
 def write(
     plan: Plan,
     chain: Chain,
@@ -53,5 +65,6 @@ def write(
     threads: int,
     inner_threads: int,
     keep_empty: bool,
+    fetched: list[tuple[int, bool, Buffer | None]] | None = None,
 ) -> None: ...
 def release_team() -> None: ...

@@ -22,6 +22,7 @@ from zarrs._core cimport (
     WriteOptions,
     WriteOrder,
 )
+from zarrs._open_shard cimport open_fetched, part_of_task, read_parts
 from zarrs._plan cimport Plan
 from zarrs._read_chunks cimport read_chunks
 from zarrs._read_shards cimport read_shards
@@ -231,25 +232,59 @@ cdef class Layout:
 # ---------------------------------------------------------------------------------------------
 # The calls
 
-def read(Plan plan, Chain chain, Layout layout, int threads) -> None:
-    """Read all chunks of a plan into its array; the outcome is in the plan."""
+def part_to_fetch(Plan plan, Chain chain, Py_ssize_t task) -> tuple[int, int] | None:
+    """What to fetch first of a chunk.
+
+    Returns
+    -------
+    (int, int) or None
+        From which to which byte: what is needed of a raw chunk, or the index of a shard, which
+        starts at -size if it is at the end. None: all of it.
+    """
+    return part_of_task(plan, &chain.spec, task)
+
+
+def open_shard(Plan plan, Chain chain, Py_ssize_t task, object index) -> object | None:
+    """Read the index of a shard, a ``Buffer``; None if it is damaged, which the plan knows."""
+    return open_fetched(plan, &chain.spec, task, index)
+
+
+def read(
+    Plan plan, Chain chain, Layout layout, int threads, list fetched=None, list parts=None,
+) -> None:
+    """Read chunks of a plan into its array; the outcome is in the plan.
+
+    Parameters
+    ----------
+    fetched : list of (int, bool, Buffer or None), optional
+        The tasks to run and what was fetched of them; see ``Plan.give``. Default: all tasks.
+    parts : list of (OpenShard, int, Buffer or None), optional
+        Ranges of shards to read besides.
+    """
     cdef Crew crew = Crew(threads)
     cdef Tasks* tasks = plan.tasks
     tasks.chain = &chain.spec
     tasks.layout = &layout.spec
     try:
-        if chain.spec.shard != NULL:
+        if fetched is not None:
+            plan.give(fetched)
+        if tasks.n > 0 and chain.spec.shard != NULL:
             read_shards(tasks, crew.spaces, threads)
-        else:
+        elif tasks.n > 0:
             read_chunks(tasks, crew.spaces, threads,
                         plan.is_simple and chain.enterable
-                        and plan.touched_bytes >= tasks.n * MIN_SPLIT)
+                        and plan.touched_bytes >= plan.n_tasks * MIN_SPLIT)
+        if parts:
+            read_parts(tasks, parts, crew.spaces, threads)
     finally:
+        if fetched is not None:
+            plan.take_back()
         crew.disband()
 
 
 def write(
     Plan plan, Chain chain, Layout layout, int threads, int inner_threads, bint keep_empty,
+    list fetched=None,
 ) -> None:
     """Write a plan's array into its chunks; the outcome is in the plan.
 
@@ -259,6 +294,8 @@ def write(
         Chunks encoded at the same time, and threads inside a codec that can use them.
     keep_empty : bool
         Whether chunks of nothing but the fill value are stored.
+    fetched : list of (int, bool, Buffer or None), optional
+        As for `read`: the tasks to run and what is stored of those that are merged.
     """
     cdef Crew crew = Crew(threads)
     cdef Tasks* tasks = plan.tasks
@@ -271,11 +308,15 @@ def write(
     tasks.chain = &chain.spec
     tasks.layout = &layout.spec
     try:
+        if fetched is not None:
+            plan.give(fetched)
         if chain.spec.shard != NULL:
             write_shards(tasks, &options, crew.spaces, threads)
         else:
             write_chunks(tasks, &options, crew.spaces, threads)
     finally:
+        if fetched is not None:
+            plan.take_back()
         crew.disband()
 
 

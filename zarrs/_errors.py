@@ -85,7 +85,7 @@ def exception_of(
     failure: Failure,
     *,
     keys: Sequence[str | tuple[int, ...]],
-    root: str,
+    root: str | None,
     ndim: int,
     codecs: Sequence[Sequence[str]],
     grid: Sequence[int],
@@ -98,8 +98,8 @@ def exception_of(
     failure : Failure
     keys : sequence of str or tuple of int
         Store key of every task, or its place in its shard.
-    root : str
-        Directory of the store.
+    root : str or None
+        Directory of the store; None: it has no files.
     ndim : int
         Number of dimensions of the array.
     codecs : sequence of sequence of str
@@ -113,10 +113,12 @@ def exception_of(
     key = keys[failure.task]
     path = None
     if isinstance(key, str):
-        path = os.path.join(root, key)
         array, chunk = split_key(key, ndim)
         kind = "shard" if grid else "chunk"
-        where = f"{kind} {chunk!r} of array {array or '/'!r} (file {path!r})"
+        where = f"{kind} {chunk!r} of array {array or '/'!r}"
+        if root is not None:
+            path = os.path.join(root, key)
+            where += f" (file {path!r})"
     else:
         where = f"inner chunk {key} of a shard"
     if failure.inner >= 0 and failure.depth > 0:

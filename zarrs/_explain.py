@@ -36,10 +36,7 @@ class Explanation:
     def __str__(self) -> str:
         """Return one line a part."""
         kinds = [("store", self.store), *(("codec", stage) for stage in self.stages)]
-        return "\n".join(
-            f"{kind} {part.name}: {'native' if part.native else part.reason}"
-            for kind, part in kinds
-        )
+        return "\n".join(f"{kind} {part}" for kind, part in kinds)
 
 
 def explain(array: zarr.Array[Any] | zarr.AsyncArray[Any]) -> Explanation:
@@ -67,5 +64,7 @@ def explain(array: zarr.Array[Any] | zarr.AsyncArray[Any]) -> Explanation:
     )
     store = async_array.store_path.store
     prefix = file_prefix(store)
-    reason = prefix if isinstance(prefix, str) else ""
-    return Explanation(chain.parts, Part(type(store).__name__, not reason, reason))
+    how = "" if isinstance(prefix, bytes) else prefix or "bytes through its own interface"
+    return Explanation(
+        chain.parts, Part(type(store).__name__, native=not isinstance(prefix, str), reason=how)
+    )

@@ -1,6 +1,6 @@
 """The plan of one call: what to copy from which part of which chunk to where; see ``_plan.pyx``."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t
 
 from zarrs._core cimport Axis, Task, Tasks
 
@@ -9,11 +9,12 @@ cdef class Plan:
     cdef readonly Py_ssize_t n_tasks
     cdef readonly Py_ssize_t n_units
     cdef readonly int ndim
+    cdef Py_ssize_t itemsize
     cdef readonly bint in_memory
     cdef readonly object array  # keeps the array's memory alive
     cdef readonly list keys
     cdef readonly bint is_simple  # one box a chunk
-    cdef list kept  # keeps the memory of stored chunks alive
+    cdef list kept  # keeps the memory alive in which stored chunks are
     cdef Tasks* tasks
     cdef Axis* axes
     cdef void** blocks  # lists of positions
@@ -30,3 +31,14 @@ cdef class Plan:
     ) except -1
 
     cdef Py_ssize_t* add_list(self, Py_ssize_t n) except NULL
+
+    cdef Task* task(self, Py_ssize_t i) except NULL
+
+    cdef int give(self, list fetched) except -1
+
+    cdef int take_back(self) except -1
+
+    cdef int needed_bytes(self, Py_ssize_t i, Py_ssize_t* low, Py_ssize_t* high) except -1
+
+
+cdef object see_buffer(object buffer, const uint8_t** data, Py_ssize_t* size)

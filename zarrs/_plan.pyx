@@ -6,8 +6,12 @@ axis by axis what is selected, all checked against the shapes, so that what runs
 needs to check nothing. The axes of a task are in the order in which the chunk is stored.
 """
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.buffer cimport (
+    PyBUF_SIMPLE,
+    PyBuffer_FillInfo,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
 from cpython.long cimport PyLong_CheckExact
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
@@ -42,6 +46,7 @@ cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object, Py_ssize_t*) except NULL
 
 cdef extern from "_native/atomics.h" nogil:
+    Py_ssize_t zarrs_load(const Py_ssize_t* p)
     void zarrs_store(Py_ssize_t* p, Py_ssize_t x)
 
 cdef object _StorePath = StorePath
@@ -49,6 +54,22 @@ cdef object _InnerGetter = _ShardingByteGetter
 cdef object _InnerSetter = _ShardingByteSetter
 cdef object _Buffer = Buffer
 cdef object _integer = np.integer
+
+
+cdef class Encoded:
+    """The bytes of an encoded chunk, for whoever stores them; a read-only buffer."""
+
+    cdef uint8_t* data
+    cdef Py_ssize_t size
+
+    def __dealloc__(self):
+        free(self.data)
+
+    def __len__(self):
+        return self.size
+
+    def __getbuffer__(self, Py_buffer* view, int flags):
+        PyBuffer_FillInfo(view, self, self.data, self.size, True, flags)
 
 
 cdef class Plan:
@@ -61,10 +82,11 @@ cdef class Plan:
     n_units : int
         Number of chunks, or of inner chunks, in which something is selected.
     in_memory : bool
-        Whether the chunks are stored in memory; a write then ends with ``take_encoded``.
+        Whether what is stored of chunks is handed over in memory, by ``give`` or, inner chunks of
+        zarr's own sharding codec, by their getters; a write then ends with ``take_encoded``.
     keys : list
-        The store key of every chunk (str); its place in its shard (tuple of int) if it is in
-        memory.
+        The store key of every chunk (str); of an inner chunk that zarr's own sharding codec holds,
+        its place in its shard (tuple of int).
     is_simple : bool
         Whether every chunk's selection is one box.
     touched_bytes, prefix_bytes, chunk_bytes : int
@@ -83,6 +105,7 @@ cdef class Plan:
             for i in range(self.n_tasks):
                 free(self.tasks.items[i].encoded)
             free(self.tasks.items)
+            free(<void*> self.tasks.chosen)
         free(self.tasks)
         free(self.axes)
         for i in range(self.n_blocks):
@@ -124,23 +147,86 @@ cdef class Plan:
                 return i, f.status, f.stage, f.depth, f.inner, f.code, f.expected, f.found
         return None
 
-    def take_encoded(self) -> list[tuple[int, bytes | None]]:
-        """For every chunk in memory that was written its index and bytes; None: delete it."""
+    @property
+    def has_failed(self) -> bool:
+        """Whether a task has failed, or the call was cancelled."""
+        return zarrs_load(&self.tasks.first_failed) < self.n_tasks
+
+    def to_run(self) -> list[int]:
+        """The tasks in which something is selected."""
+        cdef Py_ssize_t i
+        return [i for i in range(self.n_tasks) if not self.tasks.items[i].empty]
+
+    def merges(self, Py_ssize_t i) -> bool:
+        """Whether a write of this task needs what is stored."""
+        cdef const Task* task = self.task(i)
+        return not (task.complete or task.covers)
+
+    def nbytes(self, Py_ssize_t i) -> int:
+        """The size of a decoded chunk."""
+        return self.task(i).nbytes
+
+    cdef Task* task(self, Py_ssize_t i) except NULL:
+        if not 0 <= i < self.n_tasks:
+            raise IndexError(f"there is no task {i} of {self.n_tasks}")
+        return &self.tasks.items[i]
+
+    cdef int give(self, list fetched) except -1:
+        """Choose the tasks to run next and hand over what was fetched of them.
+
+        Parameters
+        ----------
+        fetched : list of (int, bool, Buffer or None)
+            For every task its number; whether the bytes are, of a raw chunk, only those from the
+            first to the last that is needed; and the bytes, None if nothing is stored.
+        """
+        cdef Py_ssize_t n = len(fetched)
+        cdef Py_ssize_t* chosen = <Py_ssize_t*> malloc(max(n, 1) * sizeof(Py_ssize_t))
         cdef Py_ssize_t i
         cdef Task* task
-        cdef list taken = []
-        for i in range(self.n_tasks):
-            task = &self.tasks.items[i]
-            if task.empty:
-                continue
-            if task.encoded == NULL:
-                taken.append((i, None))
-            else:
-                taken.append((i, PyBytes_FromStringAndSize(<char*> task.encoded,
-                                                           task.encoded_size)))
-                free(task.encoded)
-                task.encoded = NULL
+        if chosen == NULL:
+            raise MemoryError(f"no memory for a plan of {n} chunks")
+        free(<void*> self.tasks.chosen)
+        self.tasks.chosen = chosen
+        self.tasks.n = 0
+        for number, is_part, buffer in fetched:
+            i = number
+            task = self.task(i)
+            task.is_part = is_part
+            if buffer is not None:
+                self.kept.append(see_buffer(buffer, &task.stored, &task.stored_size))
+            chosen[self.tasks.n] = i
+            self.tasks.n += 1
+        return 0
+
+    cdef int take_back(self) except -1:
+        """Let go of what was handed over."""
+        cdef Py_ssize_t k
+        for k in range(self.tasks.n):
+            self.tasks.items[self.tasks.chosen[k]].stored = NULL
+        self.kept.clear()
+        return 0
+
+    def take_encoded(self, Py_ssize_t i) -> Encoded | None:
+        """The bytes that a task which was run wants stored; None: the chunk is to be deleted."""
+        cdef Task* task = self.task(i)
+        cdef Encoded taken
+        if task.encoded == NULL:
+            return None
+        taken = Encoded.__new__(Encoded)
+        taken.data = task.encoded
+        taken.size = task.encoded_size
+        task.encoded = NULL
         return taken
+
+    cdef int needed_bytes(
+        self, Py_ssize_t i, Py_ssize_t* low, Py_ssize_t* high,
+    ) except -1:
+        """From which to which byte of a decoded chunk something is needed."""
+        _needed(&self.task(i).select, self.ndim, low, high)
+        low[0] *= self.itemsize
+        high[0] *= self.itemsize
+        return 0
 
     def results(self, present: object, missing: object) -> tuple[object, ...]:
         """For every task of a read, one object or the other."""
@@ -184,21 +270,28 @@ cdef class Plan:
         return 0
 
 
+cdef object see_buffer(object buffer, const uint8_t** data, Py_ssize_t* size):
+    """Find the bytes of one of zarr's buffers; the array that is returned keeps them."""
+    cdef Py_buffer view
+    if not isinstance(buffer, _Buffer):
+        raise TypeError(f"expected a buffer of the CPU's memory, found {type(buffer).__name__}")
+    array = np.ascontiguousarray(buffer.as_numpy_array())
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    data[0] = <const uint8_t*> view.buf
+    size[0] = view.len
+    PyBuffer_Release(&view)
+    return array
+
+
 cdef inline object _add_stored(Plan plan, Task* task, object getter):
     # An inner chunk that zarr's own sharding codec holds in memory; returns a reason why not.
-    cdef Py_buffer view
     cdef object stored = getter.shard_dict.get(getter.chunk_coords)
     plan.keys.append(getter.chunk_coords)
     if stored is None:
         return None
-    if type(stored) is not _Buffer:
+    if not isinstance(stored, _Buffer):
         return f"a chunk is in a {type(stored).__name__}, not in a buffer of the CPU"
-    stored = np.ascontiguousarray(stored.as_numpy_array())
-    PyObject_GetBuffer(stored, &view, PyBUF_SIMPLE)
-    task.stored = <const uint8_t*> view.buf
-    task.stored_size = view.len
-    PyBuffer_Release(&view)  # the array keeps the memory
-    plan.kept.append(stored)
+    plan.kept.append(see_buffer(stored, &task.stored, &task.stored_size))
     return None
 
 
@@ -318,8 +411,8 @@ def make_plan(
     itemsize : int
         Bytes of one item.
     locate : callable
-        Maps the store to the file name prefix of its keys, as bytes, or to a reason (str) why its
-        files cannot be used.
+        Maps the store to the file name prefix of its keys, as bytes; or to None, if chunks are
+        fetched through its interface; or to a reason (str) why there is no plan.
     describe : callable
         Maps an ``ArraySpec`` to the shape of its chunk and its size in bytes, or to a reason.
     broadcast : bool
@@ -346,7 +439,7 @@ def make_plan(
     cdef Target target
     cdef Py_ssize_t i, low, high, n_root, n_key, units
     cdef int64_t nbytes = 0
-    cdef bint in_memory
+    cdef bint is_inner
     cdef bint is_basic = False
     cdef int a, k
     cdef const char* root
@@ -357,12 +450,13 @@ def make_plan(
     cdef object getter, path
     cdef object store = None
     cdef object spec = None
-    cdef bytes prefix = b""
+    cdef bytes prefix = None
 
     if ndim > MAX_NDIM:
         return f"arrays of {ndim} dimensions are not planned natively"
     plan.n_tasks = n
     plan.ndim = ndim
+    plan.itemsize = itemsize
     plan.array = array
     plan.keys = []
     plan.kept = []
@@ -396,17 +490,19 @@ def make_plan(
         axes = plan.axes + i * ndim
         task.select.axes = axes
         getter = item[0]
-        in_memory = type(getter) is _InnerGetter or type(getter) is _InnerSetter
-        if i == 0:
-            plan.in_memory = in_memory
-        if in_memory != plan.in_memory or not (in_memory or type(getter) is _StorePath):
+        is_inner = type(getter) is _InnerGetter or type(getter) is _InnerSetter
+        if not (is_inner or type(getter) is _StorePath) or (i > 0 and is_inner != (store is None)):
             return f"chunks come from {type(getter).__name__}, not from a store"
-        if not in_memory and getter.store is not store:
+        if not is_inner and getter.store is not store:
+            if store is not None:
+                return "the chunks of one call are in several stores"
             store = getter.store
             located = locate(store)
             if isinstance(located, str):
                 return located
             prefix = located
+        if i == 0:
+            plan.in_memory = prefix is None or is_inner
         if item[1] is not spec:
             spec = item[1]
             described = describe(spec)
@@ -417,10 +513,12 @@ def make_plan(
             for a in range(ndim):
                 chunk_shape[a] = shape[a]
 
-        if in_memory:
+        if is_inner:
             reason = _add_stored(plan, task, getter)
             if reason is not None:
                 return reason
+        elif plan.in_memory:
+            plan.keys.append(getter.path)
         else:
             path = getter.path
             root = prefix

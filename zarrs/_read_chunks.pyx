@@ -15,6 +15,7 @@ from zarrs._core cimport (
     Task,
     Tasks,
     Workspace,
+    task_number,
 )
 from zarrs._files cimport close_input, open_input
 from zarrs._locks cimport is_cancelled, record_failure
@@ -100,10 +101,10 @@ cdef int _read_in_pieces(Tasks* tasks, Workspace** spaces, int threads) except -
             with nogil:
                 if threads == 1 or n <= FEW:
                     for i in range(n):
-                        _open_one(tasks, first + i, &sources[i])
+                        _open_one(tasks, task_number(tasks, first + i), &sources[i])
                 else:
                     for i in prange(n, num_threads=threads, schedule="dynamic", chunksize=1):
-                        _open_one(tasks, first + i, &sources[i])
+                        _open_one(tasks, task_number(tasks, first + i), &sources[i])
             read_pieces(tasks, tasks.chain, sources, n, spaces, threads)
             first += n
     finally:
@@ -119,8 +120,8 @@ cdef int read_chunks(Tasks* tasks, Workspace** spaces, int threads, bint split) 
     with nogil:
         if threads == 1:
             for i in range(tasks.n):
-                _read_one(tasks, i, spaces[0])
+                _read_one(tasks, task_number(tasks, i), spaces[0])
         else:
             for i in prange(tasks.n, num_threads=threads, schedule="dynamic", chunksize=1):
-                _read_one(tasks, i, spaces[threadid()])
+                _read_one(tasks, task_number(tasks, i), spaces[threadid()])
     return 0

@@ -175,9 +175,26 @@ cdef Status make_region(
 cdef Status task_region(
     const Tasks* tasks, const Task* task, bint writing, Buffer* pairs, Region* region,
 ) noexcept nogil:
-    """What a call selects in one of its chunks."""
-    return make_region(&task.select, tasks.ndim, &tasks.layout.item,
-                       tasks.data + task.array_offset, writing, pairs, region)
+    """What a call selects in one of its chunks, or in the part of it that is there."""
+    cdef Status status = make_region(&task.select, tasks.ndim, &tasks.layout.item,
+                                     tasks.data + task.array_offset, writing, pairs, region)
+    if status == OK and task.is_part:
+        _narrow_region(region)
+    return status
+
+
+cdef void _narrow_region(Region* region) noexcept nogil:
+    # What is needed of a chunk becomes the whole of it.
+    cdef Py_ssize_t* offsets = <Py_ssize_t*> region.offsets
+    cdef Py_ssize_t i
+    if region.is_scattered:
+        for i in range(region.n):
+            offsets[i] -= region.low
+    else:
+        region.offset -= region.low
+    region.high -= region.low
+    region.low = 0
+    region.nbytes = region.high
 
 
 cdef const char* first_place(const Selection* select, int ndim, const char* data) noexcept nogil:

@@ -1,22 +1,103 @@
-"""Where the bytes of chunks are: which stores the native loops can reach."""
+"""Where the bytes of chunks are, and by which of a store's methods they are reached.
+
+Files of a ``LocalStore`` are read and written by the native loops. Everything else goes through the
+store's own interface: what a wrapper or a subclass does with bytes, it does here too.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from zarr.storage import LocalStore
+from zarr import storage
+from zarr.storage import GpuMemoryStore, LocalStore, MemoryStore, WrapperStore
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
+DICTIONARIES = {MemoryStore, getattr(storage, "ManagedMemoryStore", MemoryStore)}
 
-def file_prefix(store: Store) -> bytes | str:
-    """Return what precedes a store's keys in file names, as bytes; or why there are no files.
+SYNCHRONOUS = ("get", "set", "delete")  # each has a counterpart that ends in _sync
+
+
+def file_prefix(store: Store) -> bytes | str | None:
+    """Return what precedes a store's keys in file names, as bytes.
 
     Asked anew for every call: a store can move, and so can the working directory. A subclass may
     have its own idea of where bytes are, so only ``LocalStore`` itself qualifies.
+
+    Returns
+    -------
+    bytes, str or None
+        None if bytes go through the store's interface; a reason (str) if they cannot.
     """
-    if type(store) is not LocalStore:
-        return f"{type(store).__name__} is read and written through zarr's store interface"
-    return os.fsencode(os.path.join(os.getcwd(), store.root)) + b"/"
+    if type(store) is LocalStore:
+        return os.fsencode(os.path.join(os.getcwd(), store.root)) + b"/"
+    if isinstance(innermost(store), GpuMemoryStore):
+        return f"{type(store).__name__} keeps chunks in the memory of a GPU"
+    return None
+
+
+def innermost(store: Store) -> Store:
+    """Return the store inside of all wrappers."""
+    while isinstance(store, WrapperStore):
+        store = store._store
+    return store
+
+
+def is_immediate(store: Store) -> bool:
+    """Whether a store is a dictionary: to ask it is quicker than to have somebody else ask it."""
+    return (
+        type(store) in DICTIONARIES
+        and isinstance(vars(store).get("_store_dict"), dict)  # and not a mapping of a user's own
+        and is_synchronous(store)
+    )
+
+
+def is_synchronous(store: Store) -> bool:
+    """Whether a store can be asked from any thread, by methods that do what its others do.
+
+    A subclass that overrides ``get`` and knows nothing of ``get_sync`` must not be bypassed.
+    """
+    while True:
+        if not (_has_own_synchronous_methods(type(store)) and _is_unpatched(store)):
+            return False
+        if not getattr(store, "_supports_sync_io", True):
+            return False
+        if not isinstance(store, WrapperStore):
+            return True
+        store = store._store
+
+
+def has_own_ranges(store: Store) -> bool:
+    """Whether a store has its own way of reading many ranges, not just zarr's of many reads."""
+    return _is_as_derived(type(store), "get_ranges", "get") and not isinstance(store, WrapperStore)
+
+
+def identity(store: Store) -> str:
+    """Return a text that is the same for all stores of the same bytes, as far as they tell."""
+    inner = innermost(store)
+    return f"{type(inner).__name__} {inner}"
+
+
+def _has_own_synchronous_methods(kind: type[Any]) -> bool:
+    return all(_is_as_derived(kind, f"{name}_sync", name) for name in SYNCHRONOUS)
+
+
+def _is_unpatched(store: Store) -> bool:
+    return getattr(store, "__dict__", {}).keys().isdisjoint(SYNCHRONOUS)
+
+
+@cache
+def _is_as_derived(kind: type[Any], one: str, other: str) -> bool:
+    # Whether a method was defined by the same class as another, or by a more derived one; by the
+    # base of all stores is by none.
+    for base in kind.__mro__:
+        if base.__module__ == "zarr.abc.store":
+            return False
+        if one in vars(base):
+            return True
+        if other in vars(base):
+            return False
+    return False

@@ -16,6 +16,7 @@ from zarrs._core cimport (
     Tasks,
     WriteOptions,
     Workspace,
+    task_number,
 )
 from zarrs._files cimport close_input, remove_file, replace_file
 from zarrs._locks cimport give_lock, is_cancelled, lock_number, record_failure, take_lock
@@ -85,8 +86,8 @@ cdef int write_chunks(
     with nogil:
         if threads == 1:
             for i in range(tasks.n):
-                _write_one(tasks, i, options, spaces[0])
+                _write_one(tasks, task_number(tasks, i), options, spaces[0])
         else:
             for i in prange(tasks.n, num_threads=threads, schedule="dynamic", chunksize=1):
-                _write_one(tasks, i, options, spaces[threadid()])
+                _write_one(tasks, task_number(tasks, i), options, spaces[threadid()])
     return 0

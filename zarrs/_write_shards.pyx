@@ -33,6 +33,7 @@ from zarrs._core cimport (
     Tasks,
     WriteOptions,
     Workspace,
+    task_number,
 )
 from zarrs._files cimport (
     NewFile,
@@ -599,15 +600,17 @@ cdef Py_ssize_t _next_wave(
     cdef const ShardSpec* spec = tasks.chain.shard
     cdef int64_t nbytes = 0
     cdef Py_ssize_t n = 0
+    cdef Py_ssize_t i
     cdef Task* task
     cdef Shard* shard
     memset(locks, 0, N_LOCKS * sizeof(bint))
     while first[0] < tasks.n and n < WAVE_SHARDS and nbytes < WAVE_BYTES:
-        task = &tasks.items[first[0]]
+        i = task_number(tasks, first[0])
+        task = &tasks.items[i]
         if not task.empty:
             shard = &shards[n]
             memset(shard, 0, sizeof(Shard))
-            shard.task = first[0]
+            shard.task = i
             shard.inner = -1
             shard.chain = tasks.chain
             shard.old.fd = -1

@@ -6,41 +6,39 @@ zarr's own pipeline takes the call.
 
 from __future__ import annotations
 
-import asyncio
-import warnings
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from zarr.abc.codec import CodecPipeline
+from zarr.core.buffer import cpu
 from zarr.core.codec_pipeline import BatchedCodecPipeline
 
 from zarrs import _core, _threads
 from zarrs._chain import Chain, foreign_order, make_chain, swapped_segments
-from zarrs._config import Options, read_options
-from zarrs._errors import Failure, NotNativeError, exception_of
-from zarrs._files import take_direct_refusal
+from zarrs._config import Options, read_concurrency, read_options
+from zarrs._errors import NotNativeError
+from zarrs._job import Batch, Job
+from zarrs._key_locks import key_locks
 from zarrs._plan import Plan, make_plan
-from zarrs._stores import file_prefix
+from zarrs._requests import Interface
+from zarrs._store_reads import StoreReads, read_at_once
+from zarrs._store_writes import StoreWrites, write_at_once
+from zarrs._stores import file_prefix, identity, is_immediate, is_synchronous
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from zarr.abc.codec import Codec
-    from zarr.abc.store import ByteGetter, ByteSetter
+    from zarr.abc.store import ByteGetter, ByteSetter, Store
     from zarr.core.array_spec import ArraySpec
     from zarr.core.buffer import Buffer, NDBuffer
 
-Batch = list[tuple[Any, "ArraySpec", Any, Any, bool]]
 ChunkShape = tuple[tuple[int, ...], int]
 
 PRESENT = {"status": "present"}
 MISSING = {"status": "missing"}
 
-# A call this small is done before another thread would have woken up.
-INLINE_CHUNKS = 8
-INLINE_BYTES = 512 * 1024
 # Rough costs, to see how many threads a call can feed: microseconds a chunk, bytes a microsecond,
 # and the microseconds that are worth starting a thread for.
 CHUNK_COST = 8
@@ -53,67 +51,13 @@ PIECE = 256 * 1024
 # can make it less.
 MAX_GAP = 16 * 1024
 MAX_SPAN = 256 * 1024
+# zarr's limits, where it has no option for them yet.
+MAX_STORE_GAP = 1024 * 1024
+MAX_STORE_SPAN = 16 * 1024 * 1024
 
 MAX_CHUNK_BYTES = 2**60
 
 FILL_KINDS = {2: 1, 4: 2, 8: 3}  # size of a float -> the FillKind that takes any NaN for empty
-
-
-@dataclass(frozen=True)
-class Job:
-    """A planned call: what to run, and how to name it when it fails."""
-
-    plan: Plan
-    chain: Chain
-    batch: Batch
-    run: Callable[[int], None]
-    threads: int
-    writing: bool
-
-    def execute(self, limit: int) -> None:
-        """Run in the calling thread, with the threads the process's budget allows."""
-        budget = _threads.budget()
-        granted = budget.claim(self.threads, limit)
-        try:
-            self.run(_threads.team_size(granted))
-        finally:
-            budget.release(granted)
-            if granted > 1:
-                _threads.end_loop()
-
-    async def execute_elsewhere(self, limit: int) -> None:
-        """Run in a thread of the pool, off the event loop."""
-        loop = asyncio.get_running_loop()
-        try:
-            await loop.run_in_executor(_threads.pool(), self.execute, limit)
-        except asyncio.CancelledError:
-            self.plan.cancel()
-            raise
-
-    def check(self) -> None:
-        """Raise the exception of the first failed chunk; warn if direct I/O was refused."""
-        if take_direct_refusal():
-            warnings.warn(
-                "codec_pipeline.direct_io is on, but the file system does not take direct I/O: "
-                "files are read and written through the page cache",
-                stacklevel=2,
-            )
-        result = self.plan.failure()
-        if result is None:
-            return
-        failure = Failure(*result)
-        getter, spec, *_ = self.batch[failure.task]
-        shard = self.chain.reader.shard
-        shape = [spec.shape[k] for k in self.chain.order]
-        raise exception_of(
-            failure,
-            keys=self.plan.keys,
-            root="" if self.plan.in_memory else str(getter.store.root),
-            ndim=self.plan.ndim,
-            codecs=self.chain.names,
-            grid=[n // m for n, m in zip(shape, shard.shape, strict=True)] if shard else (),
-            writing=self.writing,
-        )
 
 
 class ZarrsCodecPipeline(CodecPipeline):
@@ -231,7 +175,7 @@ class ZarrsCodecPipeline(CodecPipeline):
         ChunkError
             If a chunk is damaged.
         OSError
-            If a file cannot be read.
+            If a file cannot be read. What a store raises is passed on, with a note of the key.
         NotNativeError
             If the call is not native and ``codec_pipeline.strict`` is set.
         """
@@ -242,15 +186,29 @@ class ZarrsCodecPipeline(CodecPipeline):
         if isinstance(job, str):
             self._refuse_if_strict(job)
             return await self._zarr.read(batch, out, drop_axes)
-        plan = job.plan
-        if not plan.in_memory:
-            await _ensure_open(batch)
-        if plan.n_units <= INLINE_CHUNKS and _bytes_to_decode(plan, job.chain) <= INLINE_BYTES:
-            job.run(1)
+        workers = self.options.max_workers
+        if job.store is not None and job.plan.in_memory:
+            await self._read_through(job, job.store)
         else:
-            await job.execute_elsewhere(self.options.max_workers)
+            if job.store is not None and not job.store._is_open:
+                await job.store._ensure_open()
+            if job.is_tiny:
+                job.run(1)
+            else:
+                await job.execute_elsewhere(workers)
         job.check()
-        return plan.results(PRESENT, MISSING)
+        return job.plan.results(PRESENT, MISSING)
+
+    async def _read_through(self, job: Job, store: Store) -> None:
+        # Through the store's interface.
+        workers = self.options.max_workers
+        interface = Interface(store, job.batch[0][1].prototype, is_synchronous(store))
+        if not is_immediate(store):
+            await StoreReads(job, interface, read_concurrency(), workers).run()
+        elif job.is_tiny:
+            read_at_once(job, interface, workers)
+        else:
+            await job.call_elsewhere(read_at_once, job, interface, workers)
 
     async def write(
         self,
@@ -261,7 +219,8 @@ class ZarrsCodecPipeline(CodecPipeline):
         """Write an array, or one value, to selections of chunks.
 
         A chunk that is not selected completely is read and merged; the file of every chunk is
-        replaced in one step, so a failed write leaves the old one.
+        replaced in one step, so a failed write leaves the old one. In other stores a chunk is
+        stored as the store stores values.
 
         Parameters
         ----------
@@ -277,7 +236,7 @@ class ZarrsCodecPipeline(CodecPipeline):
         ChunkError
             If a chunk that is to be merged is damaged, or one cannot be encoded.
         OSError
-            If a file cannot be written.
+            If a file cannot be written. What a store raises is passed on, with a note of the key.
         NotNativeError
             If the call is not native and ``codec_pipeline.strict`` is set.
         """
@@ -289,18 +248,40 @@ class ZarrsCodecPipeline(CodecPipeline):
             self._refuse_if_strict(job)
             await self._zarr.write(batch, value, drop_axes)
             return
-        if not job.plan.in_memory:
-            await _ensure_open(batch)
-            batch[0][0].store._check_writable()
-        await job.execute_elsewhere(self.options.max_workers)
-        job.check()
+        if job.store is None:
+            await job.execute_elsewhere(self.options.max_workers)
+            job.check()
+            await self._set_inner_chunks(job)
+            return
+        if not job.store._is_open:
+            await job.store._ensure_open()
+        job.store._check_writable()
         if job.plan.in_memory:
-            for i, encoded in job.plan.take_encoded():
-                setter, spec, *_ = batch[i]
-                if encoded is None:
-                    await setter.delete()
-                else:
-                    await setter.set(spec.prototype.buffer.from_bytes(encoded))
+            await self._write_through(job, job.store)
+        else:
+            await job.execute_elsewhere(self.options.max_workers)
+        job.check()
+
+    async def _write_through(self, job: Job, store: Store) -> None:
+        # Through the store's interface.
+        workers = self.options.max_workers
+        interface = Interface(store, job.batch[0][1].prototype, is_synchronous(store))
+        name = identity(store)
+        async with key_locks().hold(f"{name} {key}" for key in job.plan.keys):
+            if is_immediate(store):
+                await job.call_elsewhere(write_at_once, job, interface, workers)
+            else:
+                await StoreWrites(job, interface, read_concurrency(), workers).run()
+
+    async def _set_inner_chunks(self, job: Job) -> None:
+        # Inner chunks that zarr's own sharding codec holds.
+        for i in job.plan.to_run():
+            setter, spec, *_ = job.batch[i]
+            encoded: Any = job.plan.take_encoded(i)  # a buffer, which Python 3.11 cannot say
+            if encoded is None:
+                await setter.delete()
+            else:
+                await setter.set(spec.prototype.buffer.from_bytes(encoded))
 
     def _refuse_if_strict(self, reason: str) -> None:
         if self.options.strict:
@@ -338,8 +319,10 @@ class ZarrsCodecPipeline(CodecPipeline):
             plan=plan,
             chain=chain,
             batch=batch,
+            store=getattr(batch[0][0], "store", None),
             run=partial(_core.read, plan, chain.reader, layout),
             threads=self._useful_threads(plan, size, units),
+            size=size,
             writing=False,
         )
 
@@ -368,6 +351,7 @@ class ZarrsCodecPipeline(CodecPipeline):
             plan=plan,
             chain=chain,
             batch=batch,
+            store=getattr(batch[0][0], "store", None),
             run=partial(
                 _core.write,
                 plan,
@@ -377,6 +361,7 @@ class ZarrsCodecPipeline(CodecPipeline):
                 keep_empty=keep_empty,
             ),
             threads=threads,
+            size=plan.chunk_bytes,
             writing=True,
         )
 
@@ -419,13 +404,14 @@ class ZarrsCodecPipeline(CodecPipeline):
             chain.reader.shard,
         )
         if not isinstance(plan, str):
-            config = first.config
+            gap = getattr(first.config, "sharding_coalesce_max_gap_bytes", MAX_STORE_GAP)
+            span = getattr(first.config, "sharding_coalesce_max_bytes", MAX_STORE_SPAN)
             # What is merged must not come from a file that has been replaced by somebody else.
             plan.configure(
                 cached_files=self.options.file_handle_cache_size if reading else 0,
                 direct=self.options.direct_io,
-                max_gap=min(MAX_GAP, getattr(config, "sharding_coalesce_max_gap_bytes", MAX_GAP)),
-                max_span=min(MAX_SPAN, getattr(config, "sharding_coalesce_max_bytes", MAX_SPAN)),
+                max_gap=gap if plan.in_memory else min(MAX_GAP, gap),
+                max_span=span if plan.in_memory else min(MAX_SPAN, span),
             )
         return plan
 
@@ -441,12 +427,6 @@ class ZarrsCodecPipeline(CodecPipeline):
                 cost // THREAD_COST,
             ),
         )
-
-
-async def _ensure_open(batch: Batch) -> None:
-    store = batch[0][0].store
-    if not store._is_open:
-        await store._ensure_open()
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -476,6 +456,8 @@ def _prepare(
         return chain.reason
     if not isinstance(array, np.ndarray):
         return f"the array is a {type(array).__name__}, not a NumPy array"
+    if not issubclass(spec.prototype.buffer, cpu.Buffer):
+        return f"{spec.prototype.buffer.__name__} is no buffer in the memory of the CPU"
     array = np.asarray(array)  # a subclass's own idea of indexing does not matter here
     segments = swapped_segments(chain.stored, array.dtype)
     if segments is None:

@@ -1,0 +1,122 @@
+"""A planned call: how it is run, and what is said when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from zarrs import _threads
+from zarrs._errors import Failure, exception_of
+from zarrs._files import take_direct_refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zarr.abc.store import Store
+    from zarr.core.array_spec import ArraySpec
+
+    from zarrs._chain import Chain
+    from zarrs._plan import Plan
+
+T = TypeVar("T")
+
+Batch = list[tuple[Any, "ArraySpec", Any, Any, bool]]
+
+# A call this small is done before another thread would have woken up.
+INLINE_CHUNKS = 8
+INLINE_BYTES = 512 * 1024
+
+
+@dataclass(frozen=True)
+class Job:
+    """A planned call.
+
+    Attributes
+    ----------
+    plan : Plan
+    chain : Chain
+    batch : list of tuple
+        What zarr handed over.
+    store : Store or None
+        Where the chunks are; None: they are inner chunks of zarr's own sharding codec.
+    run : callable
+        Runs the native loop in the calling thread with so many threads; keyword arguments say what
+        was fetched, as for `zarrs._core.read`.
+    threads : int
+        As many as are useful.
+    size : int
+        Bytes that will be decoded or encoded.
+    writing : bool
+    """
+
+    plan: Plan
+    chain: Chain
+    batch: Batch
+    store: Store | None
+    run: Callable[..., None]
+    threads: int
+    size: int
+    writing: bool
+
+    @property
+    def is_tiny(self) -> bool:
+        """Whether to run this takes no longer than to have another thread do it."""
+        return self.plan.n_units <= INLINE_CHUNKS and self.size <= INLINE_BYTES
+
+    def execute(self, limit: int, **fetched: Any) -> None:
+        """Run in the calling thread, with the threads the process's budget allows."""
+        budget = _threads.budget()
+        granted = budget.claim(self.threads, limit)
+        try:
+            self.run(_threads.team_size(granted), **fetched)
+        finally:
+            budget.release(granted)
+            if granted > 1:
+                _threads.end_loop()
+
+    async def execute_elsewhere(self, limit: int, **fetched: Any) -> None:
+        """Run in a thread of the pool, off the event loop."""
+        await self.call_elsewhere(self.execute, limit, **fetched)
+
+    async def call_elsewhere(self, function: Callable[..., T], *args: Any, **named: Any) -> T:
+        """Call a function of this job in a thread of the pool.
+
+        Who cancels this gets his way when the thread has stopped: it works in memory of the
+        caller's.
+        """
+        call = _threads.pool().submit(function, *args, **named)
+        future = asyncio.wrap_future(call)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            self.plan.cancel()
+            if not call.cancel():
+                await asyncio.wait([future])
+            raise
+
+    def check(self) -> None:
+        """Raise the exception of the first failed chunk; warn if direct I/O was refused."""
+        if take_direct_refusal():
+            warnings.warn(
+                "codec_pipeline.direct_io is on, but the file system does not take direct I/O: "
+                "files are read and written through the page cache",
+                stacklevel=2,
+            )
+        result = self.plan.failure()
+        if result is None:
+            return
+        failure = Failure(*result)
+        _, spec, *_ = self.batch[failure.task]
+        shard = self.chain.reader.shard
+        shape = [spec.shape[k] for k in self.chain.order]
+        raise exception_of(
+            failure,
+            keys=self.plan.keys,
+            root=None if self.plan.in_memory else str(self.store.root),  # type: ignore[union-attr]
+            ndim=self.plan.ndim,
+            codecs=self.chain.names,
+            grid=[n // m for n, m in zip(shape, shard.shape, strict=True)] if shard else (),
+            writing=self.writing,
+        )
