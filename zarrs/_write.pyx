@@ -1,7 +1,6 @@
 """Making the bytes to store of one chunk or inner chunk."""
 
 from libc.stdint cimport int64_t, uint8_t
-from libc.stdlib cimport malloc
 from libc.string cimport memcpy
 
 from zarrs._chunk cimport decode_chunk, encode_chunk
@@ -22,6 +21,10 @@ from zarrs._core cimport (
     Workspace,
 )
 from zarrs._workspace cimport reserve
+
+
+cdef extern from "_native/memory.h" nogil:
+    void* zarrs_allocate(size_t n)
 
 
 cdef void _fill_run(const LayoutSpec* layout, uint8_t* chunk, int64_t nbytes) noexcept nogil:
@@ -76,8 +79,11 @@ cdef Status encode_region(
 
 
 cdef Status keep_encoded(Task* task, const uint8_t* data, size_t n) noexcept nogil:
-    """Leave the bytes of a chunk that is stored in memory for the caller."""
-    task.encoded = <uint8_t*> malloc(max(n, <size_t> 1))
+    """Leave a copy of the bytes of a chunk that is stored in memory for the caller.
+
+    Scratch stays where it is: it is in the cache, and fresh memory costs page faults.
+    """
+    task.encoded = <uint8_t*> zarrs_allocate(n)
     if task.encoded == NULL:
         return NO_MEMORY
     memcpy(task.encoded, data, n)

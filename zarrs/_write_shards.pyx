@@ -465,6 +465,10 @@ cdef Status _store_joined(
         return status
     failure.stage = -1
     if task.path == NULL:
+        if owned:
+            task.encoded = <uint8_t*> data
+            task.encoded_size = n
+            return OK
         status = OK if data == NULL else keep_encoded(task, data, n)
     elif data == NULL:
         status = remove_file(task.path, failure)
