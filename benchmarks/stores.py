@@ -265,9 +265,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 for place in PLACES if args.place is None else [args.place]:
                     here = [one for impl in impls if (one := in_place(impl, place, base))]
                     for operation in operations:
-                        cells = compare.measure(
-                            case, operation, here, path, data, args.rounds, rng
-                        )
+                        cells = compare.measure(case, operation, here, path, data, args.rounds, rng)
                         rows.append(cells)
                         lines.append(row_of(place, cells, [impl.name for impl in impls]))
                 if ours is not None and args.place != "memory":

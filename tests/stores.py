@@ -589,8 +589,6 @@ class Kind:
         Every request takes milliseconds.
     warnings : tuple of str
         Filters for the warnings of others.
-    needs : tuple of str
-        Modules that need not be installed.
     """
 
     name: str
@@ -600,7 +598,6 @@ class Kind:
     formats: tuple[int, ...] = (2, 3)
     remote: bool = False
     warnings: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.name
@@ -611,9 +608,7 @@ class Kind:
         return [pytest.mark.filterwarnings(text) for text in self.warnings]
 
     def new(self, path: Path, services: Services) -> Store:
-        """A store, or a skipped test."""
-        for module in self.needs:
-            pytest.importorskip(module)
+        """Make a store of this kind."""
         return self.make(path, services)
 
 
@@ -741,25 +736,23 @@ KINDS = [
     Kind("async-only", lambda path, services: AsyncOnly()),
     Kind("own-ranges", lambda path, services: Ranges()),
     Kind("sync-spy", lambda path, services: SyncSpy()),
-    Kind("fsspec-memory", _fsspec_memory, needs=("fsspec",)),
-    Kind("fsspec-local", _fsspec_local, needs=("fsspec",)),
-    Kind("fsspec-s3", _fsspec_s3, remote=True, needs=("s3fs", "moto")),
-    Kind("obstore-memory", _obstore_memory, needs=("obstore",)),
-    Kind("obstore-local", _obstore_local, needs=("obstore",)),
-    Kind("obstore-s3", _obstore_s3, remote=True, needs=("obstore", "moto")),
-    Kind("icechunk", _icechunk, formats=(3,), needs=("icechunk",)),
+    Kind("fsspec-memory", _fsspec_memory),
+    Kind("fsspec-local", _fsspec_local),
+    Kind("fsspec-s3", _fsspec_s3, remote=True),
+    Kind("obstore-memory", _obstore_memory),
+    Kind("obstore-local", _obstore_local),
+    Kind("obstore-s3", _obstore_s3, remote=True),
+    Kind("icechunk", _icechunk, formats=(3,)),
 ]
 if hasattr(storage, "ManagedMemoryStore"):
     KINDS.append(Kind("managed-memory", lambda path, services: storage.ManagedMemoryStore()))
 if ZARR_34:
     KINDS.append(Kind("cache", _cache))
 READ_ONLY_KINDS = [
-    Kind("fsspec-http", _fsspec_http, writable=False, remote=True, needs=("fsspec", "aiohttp")),
-    Kind("fsspec-reference", _fsspec_reference, writable=False, remote=True,
-         needs=("fsspec", "aiohttp")),
-    Kind("obstore-http", _obstore_http, writable=False, remote=True,
-         needs=("obstore", "aiohttp")),
-]  # fmt: skip
+    Kind("fsspec-http", _fsspec_http, writable=False),
+    Kind("fsspec-reference", _fsspec_reference, writable=False),
+    Kind("obstore-http", _obstore_http, writable=False),
+]
 KIND = {kind.name: kind for kind in (*KINDS, *READ_ONLY_KINDS)}
 
 

@@ -1,4 +1,4 @@
-"""Under dask, distributed and xarray: many threads, other processes, and who else reads the data."""
+"""Under dask, distributed and xarray: many threads, other processes, and other readers."""
 
 import functools
 import itertools
@@ -14,8 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import dask
+import dask.array as da
+import distributed
 import numpy as np
+import psutil
 import pytest
+import xarray as xr
 import zarr
 from helpers import (
     CHAIN,
@@ -36,13 +41,6 @@ from zarr.storage import FsspecStore, LocalStore, LoggingStore, MemoryStore
 
 import zarrs
 from zarrs._threads import available_cpus
-
-dask = pytest.importorskip("dask")
-da = pytest.importorskip("dask.array")
-distributed = pytest.importorskip("distributed")
-np_random = np.random.default_rng
-psutil = pytest.importorskip("psutil")
-xr = pytest.importorskip("xarray")
 
 SHAPE = (96, 64)
 CHUNKS = (24, 16)
@@ -137,7 +135,7 @@ def test_threads_read(tmp_path: Path, kind: str, layout: str) -> None:
             assert_same(lazy.compute(), data, str(chunks))
             assert_same(lazy[5:90:3, ::-1].compute(), data[5:90:3, ::-1], str(chunks))
             assert_same(lazy[[70, 3, 3, 41]].compute(), data[[70, 3, 3, 41]], str(chunks))
-            assert float(abs(lazy).max().compute()) == abs(data).max() or np.isnan(data).any()
+            assert int(da.isnan(lazy).sum().compute()) == np.isnan(data).sum()
 
 
 @every_layout
@@ -256,7 +254,7 @@ def child_crowd(path: str, other: str, threads: int) -> None:
     def nested(block: np.ndarray, block_info: Any = None) -> np.ndarray:
         rows = slice(*block_info[0]["array-location"][0])
         again = ours_open(path)[rows]  # opening goes through zarr's event loop
-        assert_same(np.asarray(again)[:, : block.shape[1]].shape, block.shape)
+        assert_same(again, block)
         inner = da.from_zarr(small).sum().compute(scheduler="threads")
         assert int(inner) == int(numbers.sum())
         return block + np.asarray(small[:1, 0])
@@ -272,7 +270,9 @@ def child_crowd(path: str, other: str, threads: int) -> None:
 @pytest.mark.parametrize("layout", ["plain", "sharded"])
 def test_32_threads_and_nested_reads(tmp_path: Path, layout: str) -> None:
     """Tasks that read while they are fed what others read: nobody waits for ever."""
-    new_array(tmp_path / "a", layout)[...] = np.round(np_random(0).normal(0, 9, SHAPE), 1)
+    new_array(tmp_path / "a", layout)[...] = np.round(
+        np.random.default_rng(0).normal(0, 9, SHAPE), 1
+    )
     other = create(tmp_path / "b", CHAIN["gzip"], (40, 40), (10, 10), "<i4")
     other[...] = make_data("<i4", (40, 40)) // 1000
     result = run_child(
@@ -293,20 +293,25 @@ def threads_of_ours() -> int:
 
 def most_threads(array: zarr.Array, callers: int) -> dict[str, Any]:
     """Read an array from many threads of dask's and see how many of ours that takes."""
-    before, most = threads_of_ours(), 0
-    lazy = da.from_zarr(array, chunks=(60, 600))
+    before = threads_of_ours()
+    samples: list[int] = []
+    lazy = da.from_zarr(array, chunks=(240, 600))
     # A thread that ends is gone for Python before it is for the system, so none may end.
     with ThreadPoolExecutor(callers) as crowd, ThreadPoolExecutor(1) as conductor:
         read = functools.partial(lazy.compute, scheduler="threads", pool=crowd)
-        total = conductor.submit(lambda: [float(read().sum()) for _ in range(4)])
+        total = conductor.submit(lambda: [float(read().sum()) for _ in range(8)])
         while not total.done():
-            most = max(most, threads_of_ours())
+            samples.append(threads_of_ours())
             time.sleep(0.0005)
         sums = total.result()
         idle = threads_of_ours()
+    # Threads that have been told to end need the processor once more for it, which takes time
+    # on a busy machine: what counts is how many there are for 10 samples, 5 ms or more.
+    runs = [samples[i : i + 10] for i in range(max(1, len(samples) - 9))]
     return {
         "before": before,
-        "most": most,
+        "most": max(min(run) for run in runs),
+        "peak": max(samples),
         "idle": idle,
         "cpus": available_cpus(),
         "sums": sums,
@@ -316,14 +321,16 @@ def most_threads(array: zarr.Array, callers: int) -> dict[str, Any]:
 
 def check_threads(found: dict[str, Any], array: zarr.Array) -> None:
     """What `zarrs._threads` promises."""
-    assert found["sums"] == [float(np.asarray(array[...]).sum())] * 4
+    assert found["sums"] == [float(np.asarray(array[...]).sum())] * 8
     bound = 2 * found["cpus"]
     # From 0: in a worker there may be some from before.
     assert 1 <= found["most"] <= found["before"] + bound, found
     assert found["idle"] - found["before"] <= bound, found
 
 
-def child_native_threads(path: str, callers: int, workers: int | None) -> None:
+def child_native_threads(path: str, callers: int, workers: int | None, cpus: int | None) -> None:
+    if cpus is not None:
+        os.sched_getaffinity = lambda _: set(range(cpus))
     zarr.config.set({"threading.max_workers": workers})
     emit(most_threads(ours_open(path), callers))
 
@@ -331,18 +338,28 @@ def child_native_threads(path: str, callers: int, workers: int | None) -> None:
 @pytest.fixture
 def many_chunks(tmp_path: Path) -> zarr.Array:
     """Chunks enough that a call has use for every thread there is."""
-    array = create(tmp_path / "many", CHAIN["zstd"], (960, 600), (20, 30), "<f8")
-    array[...] = np.arange(576000.0).reshape(960, 600)
+    array = create(tmp_path / "many", CHAIN["zstd"], (1920, 600), (20, 30), "<f8",
+                   shards=(480, 600))  # fmt: skip
+    array[...] = np.arange(1152000.0).reshape(1920, 600)
     return array
 
 
-@pytest.mark.parametrize(("callers", "workers"), [(16, None), (16, 1)])
+@pytest.mark.parametrize(
+    ("callers", "workers", "cpus"),
+    [
+        pytest.param(16, None, None, id="these CPUs"),
+        pytest.param(16, 1, None, id="one worker"),
+        # The arithmetic of more CPUs than there may be here.
+        pytest.param(16, None, 8, id="8 CPUs"),
+        pytest.param(2, None, 8, id="8 CPUs, few callers"),
+    ],
+)
 def test_native_threads_are_bounded(
-    many_chunks: zarr.Array, callers: int, workers: int | None
+    many_chunks: zarr.Array, callers: int, workers: int | None, cpus: int | None
 ) -> None:
     """They follow the CPUs, not dask's threads."""
-    path = str(many_chunks.store.root)
-    (found,) = run_child(child_native_threads, path, callers, workers, timeout=LIMIT).check()
+    arguments = (str(many_chunks.store.root), callers, workers, cpus)
+    (found,) = run_child(child_native_threads, *arguments, timeout=LIMIT).check()
     check_threads(found, many_chunks)
 
 
@@ -624,16 +641,18 @@ pytestmark = [
 def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often our pipeline was asked to read and to write, in this process."""
     counter: Counter[str] = Counter()
-    for name in ("read", "write"):
 
-        def counted(self: Any, *args: Any, _name: str = name, **kw: Any) -> Any:
-            counter[_name] += 1
-            return originals[_name](self, *args, **kw)
+    def count(name: str) -> None:
+        original = vars(zarrs.ZarrsCodecPipeline)[name]
 
-        originals = {n: vars(zarrs.ZarrsCodecPipeline)[n] for n in ("read", "write")}
-        originals = getattr(counter, "originals", originals)
-        counter.originals = originals  # type: ignore[attr-defined]
+        def counted(self: Any, *args: Any, **kw: Any) -> Any:
+            counter[name] += 1
+            return original(self, *args, **kw)
+
         monkeypatch.setattr(zarrs.ZarrsCodecPipeline, name, counted)
+
+    count("read")
+    count("write")
     return counter
 
 
@@ -641,20 +660,21 @@ def dataset(times: int = 12, seed: int = 0) -> Any:
     """A little of everything that xarray puts into arrays of fixed-size items."""
     n = (times, 10, 14)
     stamps = make_data("<M8[ns]", (times,), seed)
+    start, step = np.datetime64("2001-02-03T04", "ns"), np.timedelta64(6, "h")
     return xr.Dataset(
         {
             "t": (("time", "y", "x"), make_data("<f4", n, seed), {"units": "K", "odd": [1, 2]}),
             "n": (("time", "x"), make_data("<i8", (times, 14), seed + 1)),
-            "packed": (("y", "x"), np.round(np_random(seed).normal(0, 99, n[1:]), 1)),
+            "packed": (("y", "x"), np.round(np.random.default_rng(seed).normal(0, 99, n[1:]), 1)),
             "mask": (("y", "x"), make_data("bool", n[1:], seed + 2)),
             "stamp": (("time",), stamps, {"long_name": "some of it is NaT"}),
             "scalar": ((), np.float64(4.5)),
         },
         coords={
-            "time": np.datetime64("2001-02-03T04", "ns") + np.arange(times) * np.timedelta64(6, "h"),
+            "time": start + np.arange(times) * step,
             "y": np.linspace(-1, 1, 10),
             "x": np.arange(14),
-            "area": (("y", "x"), np_random(seed + 3).random(n[1:])),
+            "area": (("y", "x"), np.random.default_rng(seed + 3).random(n[1:])),
         },
         attrs={"title": "test", "levels": [1, 2, 3]},
     )

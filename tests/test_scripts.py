@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 QUICKSTART = ROOT / "examples" / "quickstart.py"
 COMPARE = ROOT / "benchmarks" / "compare.py"
 MEMORY = ROOT / "benchmarks" / "memory.py"
+STORES = ROOT / "benchmarks" / "stores.py"
 SCAN = Path(nibabel.__file__).parent / "tests" / "data" / "example4d.nii.gz"
 
 
@@ -127,6 +128,35 @@ def test_quickstart_finds_what_is_not_equal(
     np.save(tmp_path / "data.npy", np.arange(10))
     assert quickstart.main(["--input", str(tmp_path / "data.npy"), "--rounds", "1"]) == 1
     assert "NOT EQUAL to the NumPy array" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------------------------- stores
+
+
+def test_stores(tmp_path: Path) -> None:
+    """Both places, TensorStore only over HTTP, and how fetching and decoding overlap."""
+    done = run(
+        *(STORES, "--small", "--rounds", 1, "--case", "zstd|shard", "--latency", 2),
+        *("--impl", "default,tensorstore,zarrs", "--dir", tmp_path, "--markdown"),
+    )
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    names = ("zstd", "zstd-small", "shard", "shard-small")
+    for name in names:
+        for operation in ("read", "read-windows"):
+            for place in ("memory", "http"):
+                [row] = [row for row in rows if row.startswith(f"| {place}, {name}, {operation} |")]
+                columns = [text.strip() for text in row.strip("|").split("|")]
+                assert (columns[2] == "") == (place == "memory")
+                assert float(columns[4].split()[0]) > 0
+        [overlap] = [row for row in rows if row.startswith(f"| {name} |")]
+        assert float(overlap.strip("| ").split("|")[-1]) > 0
+    assert "2 ms before each answer" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stores_says_what_is_wrong() -> None:
+    done = run(STORES, "--case", "nothing", code=2)
+    assert "nothing matches" in done.stderr
 
 
 # --------------------------------------------------------------------------------- compare

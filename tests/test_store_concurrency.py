@@ -284,13 +284,15 @@ def test_cancelled(loops: Native, act: str, stage: str, twice: bool, kind: str) 
         assert_same(out, found)
         assert store.chunks() == chunks
         assert len(store.asked) == asked
+        sets = {request.key for request in store.asked if request.what == "set"}
         for key, value in chunks.items():
             i = int(key[2:])
             old = data[i * CHUNK : (i + 1) * CHUNK]
             expected = np.full(CHUNK, MARK - 1, "<i4")
             if act == "merge":
                 expected[1::2] = old[1::2]
-            assert value in (old.tobytes(), expected.tobytes())
+            # what the store was asked to do it could finish
+            assert value == (expected if key in sets else old).tobytes()
         # and another call finds nothing locked
         store.hook = lambda request: request.go_on()
         loops.delay = 0
@@ -300,6 +302,33 @@ def test_cancelled(loops: Native, act: str, stage: str, twice: bool, kind: str) 
 
     with concurrency(4):
         in_time(lambda: asyncio.run(main()), 60)
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_left_alone(loops: Native, act: str) -> None:
+    """``asyncio.run`` ends while a call is under way: it is cancelled, and has ended then."""
+    store = ToldStore()
+    array, data = make(store)
+    store.hook = slow(0.01)
+    loops.delay = 0.01
+    out = np.full(data.shape, MARK, "<i4")
+    started = []
+
+    async def main() -> None:
+        started.append(asyncio.create_task(ACTS[act](array.async_array, out)))  # type: ignore[arg-type]
+        await reach("tenth request", store, loops)
+
+    with concurrency(4):
+        in_time(lambda: asyncio.run(main()))
+    assert started[0].cancelled()
+    assert (store.running, loops.running) == (0, 0)
+    found, chunks = out.copy(), store.chunks()
+    time.sleep(0.05)
+    assert_same(out, found)
+    assert store.chunks() == chunks
+    store.reset()
+    in_time(lambda: array.__setitem__(slice(None), data))
+    assert_same(array[...], data)
 
 
 def test_timeouts(loops: Native) -> None:
@@ -438,10 +467,14 @@ def test_the_loop_is_free_while_chunks_are_decoded(native: None, kind: Any, act:
     """Other coroutines of the loop run on while native code works."""
     n = 512 * 1024
     data = np.random.default_rng(0).integers(0, 200, 24 * n, dtype="<i4")
-    store = kind()
-    array = zarr.create_array(
-        store=store, shape=data.shape, chunks=(n,), dtype="<i4", compressors=[GzipCodec(level=1)]
-    )
+    with zarr.config.set({"codec_pipeline.chunk_concurrent_maximum": 1}):  # a thread at a time
+        array = zarr.create_array(
+            store=kind(),
+            shape=data.shape,
+            chunks=(n,),
+            dtype="<i4",
+            compressors=[GzipCodec(level=1)],
+        )
     array[...] = data
 
     async def main() -> tuple[float, float]:
@@ -471,11 +504,13 @@ def test_the_loop_is_free_while_chunks_are_decoded(native: None, kind: Any, act:
     with concurrency(50):
         results = [in_time(lambda: asyncio.run(main()), 60) for _ in range(3)]
     took, gap = min(results, key=lambda result: result[1] / result[0])
-    assert took > 0.05
-    assert gap < took / 3, results
+    assert gap < max(took / 3, 0.02), results
 
 
 # ---------------------------------------------------------------------------------- overlap
+
+REQUEST = 0.08  # seconds; 24 of which 4 run at a time take as long as 24 chunks of a quarter of it
+BOTH = 1.15 * 24 * REQUEST / 4 + 0.2  # one after the other takes 2 * 24 * REQUEST / 4
 
 
 def test_decodes_while_others_are_fetched(loops: Native) -> None:
@@ -485,17 +520,17 @@ def test_decodes_while_others_are_fetched(loops: Native) -> None:
     ended: list[float] = []
 
     async def hook(request: Request) -> Any:
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(REQUEST)
         ended.append(time.monotonic())
         return await request.go_on()
 
-    times = []
-    for _ in range(4):
+    times: list[float] = []
+    while len(times) < 6 and min(times, default=9) > BOTH:  # again, if the machine is busy
         store.reset()
         store.hook = hook
         ended.clear()
         loops.times.clear()
-        loops.delay = 0.0125  # 24 chunks: 0.3 s, as 24 requests of which 4 run at a time
+        loops.delay = REQUEST / 4
         begin = time.monotonic()
         with concurrency(4):
             found = in_time(lambda: array[...])
@@ -503,7 +538,7 @@ def test_decodes_while_others_are_fetched(loops: Native) -> None:
         assert_same(found, data)
         assert store.peak == 4
         assert loops.times[0][0] < ended[-1]
-    assert min(times) < 1.15 * 0.3 + 0.12, times
+    assert min(times) <= BOTH, times
 
 
 def test_encodes_while_others_are_stored(loops: Native, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -515,16 +550,16 @@ def test_encodes_while_others_are_stored(loops: Native, monkeypatch: pytest.Monk
 
     async def hook(request: Request) -> Any:
         begun.append(time.monotonic())
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(REQUEST)
         return await request.go_on()
 
-    times = []
-    for _ in range(4):
+    times: list[float] = []
+    while len(times) < 6 and min(times, default=9) > BOTH:  # again, if the machine is busy
         store.reset()
         store.hook = hook
         begun.clear()
         loops.times.clear()
-        loops.delay = 0.0125
+        loops.delay = REQUEST / 4
         begin = time.monotonic()
         with concurrency(4):
             in_time(lambda: array.__setitem__(slice(None), data[::-1]))
@@ -532,7 +567,7 @@ def test_encodes_while_others_are_stored(loops: Native, monkeypatch: pytest.Monk
         assert store.peak <= 4
         assert begun[0] < loops.times[-1][1]
     assert store.peak >= 3
-    assert min(times) < 1.15 * 0.3 + 0.15, times
+    assert min(times) <= BOTH, times
     store.reset()
     assert_same(array[...], data[::-1])
 

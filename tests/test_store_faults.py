@@ -8,7 +8,7 @@ import contextlib
 import errno
 import itertools
 import resource
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -42,7 +42,7 @@ INNER = (64, 1024)
 LAYOUT = Layout((16, 1))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """A way in which a chunk is fetched.
 
@@ -74,7 +74,10 @@ class Case:
         )
 
     def read(self, array: zarr.Array) -> np.ndarray:
-        return np.asarray(array.oindex[self.places])
+        # into memory of which no value is right: what is forgotten is seen
+        out = np.full(self.expected(np.empty((2048, 1024), "i1")).shape, -12345, "<i4")
+        array.get_orthogonal_selection(self.places, out=cpu.NDBuffer.from_numpy_array(out))
+        return out
 
     def expected(self, data: np.ndarray) -> np.ndarray:
         return data[self.places]
@@ -371,6 +374,32 @@ def test_deleted_after_the_index_is_fill(native: None) -> None:
     result = in_time(lambda: case.read(array))
     assert (result[:2] == FILL).all()
     assert_same(result[2], values()[1100])
+
+
+@each_case
+@pytest.mark.parametrize("what", ["nothing", "all", "all, for the index"])
+def test_stores_without_ranges(native: None, case: Case, what: str) -> None:
+    """They say that there is nothing, or give all of it; then all of it is fetched, once."""
+    store = told(case)
+    whole = stored(case)
+    array = zarr.open_array(store=store)
+
+    async def hook(request: Request) -> Any:
+        if request.range is None or (request.number and what == "all, for the index"):
+            return await request.go_on()
+        if what == "nothing":
+            return None
+        return cpu.Buffer.from_bytes(whole[request.key])
+
+    store.hook = hook
+    found = in_time(lambda: case.read(array))
+    if what == "nothing" and case.ranges:  # which is what a store says of a chunk that is not there
+        assert (found == FILL).all()
+    else:
+        assert_same(found, case.expected(values()))
+    for key in {request.key for request in store.asked}:
+        assert len([r for r in store.asked if r.key == key and r.range is None]) <= 1
+        assert len([r for r in store.asked if r.key == key]) <= 4
 
 
 @pytest.mark.parametrize("name", ["new", "deleted", "empty", "short"])
@@ -768,6 +797,108 @@ def test_hostile_index_over_http(native: None, served: Any) -> None:
                 for asked in server.asked
             ), name
             assert tasks_left() == []
+
+
+# --------------------------------------------------------------- stores with own ranges
+
+
+class RangesStore(ToldStore):
+    """A store with its own way of reading many ranges of a key.
+
+    Attributes
+    ----------
+    change : callable
+        From the answers, each the number of a range and its bytes, to what is given instead; it
+        may raise.
+    """
+
+    change: Callable[[list[tuple[Any, Any]]], list[tuple[Any, Any]]] = staticmethod(list)
+
+    async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
+        return await super().get(key, prototype, byte_range)
+
+    async def get_ranges(
+        self, key: str, byte_ranges: Sequence[Any], *, prototype: Any, **_: Any
+    ) -> AsyncIterator[Sequence[tuple[int, Any]]]:
+        answers: list[tuple[Any, Any]] = []
+        for i, wanted in enumerate(byte_ranges):
+            found = await self.get(key, prototype, wanted)
+            if found is None:
+                raise BaseExceptionGroup("reading failed", [FileNotFoundError(key)])
+            answers.append((i, found))
+        for answer in self.change(answers) if key == KEY else answers:
+            await asyncio.sleep(0)
+            yield [answer]
+
+
+def raising(error: BaseException) -> Callable[[list[tuple[Any, Any]]], list[tuple[Any, Any]]]:
+    def change(answers: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+        raise error
+
+    return change
+
+
+def cut(buffer: Any, n: int) -> Any:
+    return cpu.Buffer.from_bytes(buffer.to_bytes()[:n])
+
+
+BAD_ANSWERS: dict[str, Any] = {
+    "not all": lambda answers: answers[:1],
+    "none": lambda answers: [],
+    "twice the same": lambda answers: [answers[0], answers[0]],
+    "numbers too big": lambda answers: [(i + 5, b) for i, b in answers],
+    "negative numbers": lambda answers: [(i - 2, b) for i, b in answers],
+    "no numbers": lambda answers: [("0", b) for _, b in answers],
+    "bytes": lambda answers: [(i, b.to_bytes()) for i, b in answers],
+    "too few bytes": lambda answers: [(i, cut(b, 100)) for i, b in answers],
+    "empty": lambda answers: [(i, cut(b, 0)) for i, b in answers],
+    "error": raising(ConnectionError("gone")),
+    "group": raising(ExceptionGroup("failed", [ConnectionError("gone")])),
+    "mixed group": raising(
+        ExceptionGroup("failed", [FileNotFoundError("no"), ConnectionError("gone")])
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES[-2:], ids=str)
+@pytest.mark.parametrize("name", BAD_ANSWERS)
+def test_bad_answers_of_own_ranges(native: None, case: Case, name: str) -> None:
+    """An error, never what happened to be in the memory of the result."""
+    store = RangesStore()
+    for key, value in stored(case).items():
+        store.put(key, value)
+    array = zarr.open_array(store=store)
+    assert_same(case.read(array), case.expected(values()))
+    store.change = BAD_ANSWERS[name]
+    result: list[np.ndarray] = []
+    error = caught(lambda: result.append(case.read(array)))
+    assert error is not None or (result[0] == case.expected(values())).all(), "wrong data"
+    if error is not None and not isinstance(error, (TypeError, LookupError)):
+        assert_names(error, store)
+    if name in ("error", "group", "mixed group"):
+        assert "gone" in str([error, *getattr(error, "exceptions", ())])
+    assert tasks_left() == []
+    assert store.running == 0
+    store.change = list
+    assert_same(case.read(array), case.expected(values()))
+
+
+def test_own_ranges_of_a_deleted_shard(native: None) -> None:
+    case = CASE["shard-ranges"]
+    store = RangesStore()
+    for key, value in stored(case).items():
+        store.put(key, value)
+    array = zarr.open_array(store=store)
+
+    async def hook(request: Request) -> Any:
+        found = await request.go_on()
+        store.put(KEY, None)
+        return found
+
+    store.hook = hook
+    result = in_time(lambda: case.read(array))
+    assert (result[:2] == FILL).all()
+    assert_same(result[2], values()[1100])
 
 
 # ------------------------------------------------------------------------- own exceptions

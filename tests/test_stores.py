@@ -2,15 +2,15 @@
 
 import asyncio
 import math
-import tempfile
+import os
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import icechunk
 import numpy as np
 import pytest
 import stores
@@ -27,9 +27,9 @@ from helpers import (
     stock,
     zarr_has,
 )
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
-from shards import SHARDING, Coords, Layout
+from shards import SHARDING, Coords, Layout, Sharding, in_threads
 from stores import (
     KIND,
     KINDS,
@@ -54,9 +54,17 @@ from stores import (
 )
 from test_selections import Case, Pick, cases, check, picks
 from zarr.abc.store import RangeByteRequest, Store, SuffixByteRequest
-from zarr.core.buffer import Buffer, BufferPrototype, cpu, default_buffer_prototype
+from zarr.codecs import BytesCodec, ShardingCodec, TransposeCodec, ZstdCodec
+from zarr.core.buffer import Buffer, BufferPrototype, cpu
 from zarr.core.sync import sync
-from zarr.storage import GpuMemoryStore, LocalStore, LoggingStore, MemoryStore, WrapperStore
+from zarr.storage import (
+    GpuMemoryStore,
+    LocalStore,
+    LoggingStore,
+    MemoryStore,
+    WrapperStore,
+    ZipStore,
+)
 from zarr.testing.buffer import StoreExpectingTestBuffer, TestBuffer
 
 import zarrs
@@ -100,6 +108,7 @@ CASES = [
     _sharded("after-gzip", (31, 23), (12, 12), (4, 6)),
 ]
 CASE = {case.name: case for case in CASES}
+SAME_BYTES = ("raw", "shards-crc32c-start", "shards-nested-start-end")  # whoever writes
 FEW_CASES = ("raw", "v2-zlib-F", "shards-zstd", "shards-nested-start-end")  # where all is slow
 
 
@@ -171,6 +180,10 @@ def test_written_here_reads_elsewhere(
     array[...] = data
     assert_same(array[...], data)
     assert_same(theirs(store)[...], data, "zarr")
+    if case.name in SAME_BYTES:
+        before = stored(store)
+        theirs(store)[...] = data
+        assert stored(store) == before
     for i, pick in enumerate(some_picks(case.shape, 19 if kind.remote else 5, seed=1)):
         where = pick.places(case.shape)
         value = make_data("<i4", case.shape, i + 2).reshape(-1)[where]
@@ -248,17 +261,35 @@ def test_read_only_stores(native: None, tmp_path: Path, services: Services, kind
     data = make_data("<i4", (23, 17))
     make(store, CASE["raw"])[...] = data
     before = stored(store)
-    try:
+    if isinstance(store, ZipStore):
+        store.close()
+        closed: Store = ZipStore(store.path, mode="r")
+    else:
         closed = store.with_read_only(True)
-    except NotImplementedError:
-        pytest.skip("cannot be made read-only")
     array = ours(closed)
     assert_same(array[...], data)
     for key in (..., (slice(3, 9), slice(2, 8)), (0, 0)):
         with pytest.raises(ValueError, match="read-only"):
             array[key] = 1
-    assert stored(store) == before
+    assert stored(closed) == before
     assert_same(array[...], data)
+
+
+def test_committed_to_icechunk(native: None, tmp_path: Path) -> None:
+    """What a session has committed reads in another, whole and in parts."""
+    repository = icechunk.Repository.create(icechunk.local_filesystem_storage(str(tmp_path)))
+    session = repository.writable_session("main")
+    case = CASE["shards-zstd"]
+    data = make_data("<i4", case.shape)
+    make(session.store, case, name="small")[...] = data
+    make(session.store, BIG[0], name="big")[...] = big = make_data("<i4", BIG[0].shape)
+    session.commit("both")
+    store = repository.readonly_session("main").store
+    assert_same(ours(store, "small")[...], data)
+    assert_same(ours(store, "big")[5:500:90, 3:9], big[5:500:90, 3:9])
+    assert_same(theirs(store, "big")[5:500:90, 3:9], big[5:500:90, 3:9])
+    with pytest.raises(ValueError, match="read-only"):
+        ours(store, "small")[...] = 1
 
 
 # --------------------------------------------------------------- parts of what is big, anywhere
@@ -454,19 +485,43 @@ def test_missing_shards_and_inner_chunks(native: None) -> None:
     assert [r.size for r in store.watch.requests[1:]] == [48 * 64 * 4]
 
 
+NESTED = Case(
+    (700, 650),
+    (576, 576),
+    {
+        "chunks": (576, 576),  # 1.3 MiB, of 16 shards, of 81 inner chunks
+        "filters": [],
+        "serializer": ShardingCodec(
+            chunk_shape=(144, 144),
+            codecs=[
+                TransposeCodec(order=(1, 0)),
+                ShardingCodec(
+                    chunk_shape=(16, 16),
+                    codecs=[BytesCodec(endian="big"), ZstdCodec()],
+                    index_location="start",
+                ),
+            ],
+        ),
+        "compressors": [],
+    },
+    "nested",
+)
+
+
 def test_nested_shards_in_ranges(native: None) -> None:
     """Inner chunks that are shards themselves come in ranges, and are read as shards."""
     store = Spy()
-    how = SHARDING["nested-start-end"]
-    case = Case((768, 768), how.shard_shape((384, 768)), how.arguments((384, 768), (48, 64)), "")
-    data = make_data("<i4", case.shape)
+    data = make_data("<i4", NESTED.shape)
     with stock():
-        make(store, case)[...] = data
+        make(store, NESTED)[...] = data
     array = ours(store)
-    for key in ((slice(50, 60), slice(70, 80)), (slice(500, 600, 7), 3), (-1, -1)):
+    for key in ((slice(50, 60), slice(70, 80)), (slice(0, 500, 170), 3), (-150, 500)):
         store.watch.forget()
         assert_same(array[key], data[key])
-        assert len(store.watch.requests) == 2
+        index, *parts = store.watch.requests
+        assert index.range == SuffixByteRequest(16 * 16 + 4)
+        assert 1 <= len(parts) <= 4
+        assert all(isinstance(request.range, RangeByteRequest) for request in parts)
         assert store.watch.nbytes < 0.6 * len(store.held["c/0/0"])
 
 
@@ -528,7 +583,6 @@ def test_writes_ask_for_what_they_merge(native: None, name: str) -> None:
 
 def test_http_sends_what_is_needed(native: None, tmp_path: Path, services: Services) -> None:
     """Bytes that are really sent, by a server that counts them."""
-    pytest.importorskip("aiohttp")
     data = np.empty(0)
 
     def fill(store: Store) -> None:
@@ -536,8 +590,6 @@ def test_http_sends_what_is_needed(native: None, tmp_path: Path, services: Servi
         data = big_shards(store)
 
     for name in ("fsspec-http", "obstore-http"):
-        if name == "obstore-http":
-            pytest.importorskip("obstore")
         array = ours(filled(KIND[name], tmp_path / name, services, fill))
         services.http.forget()
         key = (slice(50, 60), slice(70, 80))
@@ -545,6 +597,51 @@ def test_http_sends_what_is_needed(native: None, tmp_path: Path, services: Servi
         layout = RAW_END.layout.of(*BIG_COUNTS)
         assert services.http.sent == layout.size + 48 * 64 * 4
         assert {r.status for r in services.http.requests if r.method == "GET"} == {206}
+
+
+class Forgets(Ranges):
+    """Its ranges are all but the last."""
+
+    async def get_ranges(self, key: str, byte_ranges: Any, **kw: Any) -> Any:
+        async for group in super().get_ranges(key, byte_ranges[:-1], **kw):
+            yield group
+
+
+def test_ranges_that_do_not_come(native: None) -> None:
+    """Whatever a store does, nobody gets memory in which nothing was written."""
+    store = Forgets()
+    data = big_shards(store)
+    key, *_ = WINDOWS["far-apart"]
+    out = np.full(data[key].shape, -77, "<i4")
+    with coalescing(gap=0):
+        ours(store).get_basic_selection(key, out=cpu.NDBuffer.from_numpy_array(out))
+    assert len(store.asked) == 1
+    assert_same(out, data[key])
+
+
+class Told(Ranges):
+    """Remembers what else it was told."""
+
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        self.told: list[dict[str, int]] = []
+
+    async def get_ranges(self, key: str, byte_ranges: Any, *, prototype: Any, **kw: Any) -> Any:
+        self.told.append(kw)
+        async for group in super().get_ranges(key, byte_ranges, prototype=prototype):
+            yield group
+
+
+def test_own_ranges_know_the_options(native: None) -> None:
+    """A store must not merge more, nor ask for more at a time, than the user wants."""
+    store = Told()
+    data = big_shards(store)
+    key, *_ = WINDOWS["far-apart"]
+    with coalescing(gap=1000, span=30_000), zarr.config.set({"async.concurrency": 3}):
+        assert_same(ours(store)[key], data[key])
+    [told] = store.told
+    assert told["max_gap_bytes"] <= 1000
+    assert told["max_concurrency"] <= 3
 
 
 class NoRanges(Spy):
@@ -660,7 +757,7 @@ def test_requests_at_a_time_of_shards(native: None) -> None:
             array = ours(store)
             store.watch.forget()
             assert_same(array[5:768:48, 3], data[5:768:48, 3])
-            assert len(store.watch.requests) > 10
+            assert len(store.watch.requests) >= 10
             assert store.watch.peak == limit
 
 
@@ -674,12 +771,10 @@ def test_nonsense_concurrency(native: None, nonsense: Any) -> None:
         for work in ("write", "read"):
             store.watch.forget()
             with pytest.warns(UserWarning, match=r"async\.concurrency") as seen:
-                if work == "write":
-                    array[...] = data
-                else:
-                    assert_same(array[...], data)
+                array.__setitem__(..., data) if work == "write" else array.__getitem__(...)
             assert len(seen) == 1
             assert 1 < store.watch.peak <= 10
+    assert_same(theirs(store)[...], data)
 
 
 def test_the_environment_may_say_it_in_text(native: None) -> None:
@@ -733,6 +828,112 @@ def test_decoding_does_not_wait_for_the_last(native: None, size: int) -> None:
     store.arrived = lambda: out[0] == 1
     array.get_basic_selection(..., out=cpu.NDBuffer.from_numpy_array(out))
     assert_same(out, data)
+
+
+LIMITS: dict[str, dict[str, int]] = {
+    "held": {"_store_reads.MAX_HELD": 1},
+    "held-some": {"_store_reads.MAX_HELD": 1000},
+    "thread-bytes": {"_store_reads.THREAD_BYTES": 1},
+    "thread-keys": {"_store_reads.THREAD_KEYS": 1},
+    "index": {"_store_reads.SMALL_INDEX": 0},
+    "old": {"_store_writes.MAX_OLD": 1},
+    "encoded": {"_store_writes.MAX_ENCODED": 1},
+    "batch": {"_store_writes.BATCH_BYTES": 1, "_store_writes.BATCH_TASKS": 1},
+    "big-batch": {"_store_writes.MAX_BATCH_BYTES": 1},
+    "all-of-them": {
+        "_store_reads.MAX_HELD": 1,
+        "_store_writes.MAX_OLD": 1,
+        "_store_writes.MAX_ENCODED": 1,
+        "_store_writes.MAX_BATCH_BYTES": 1,
+    },
+}
+
+
+@pytest.mark.parametrize("store", [Spy, Ranges, SyncSpy, MemoryStore], ids=lambda c: c.__name__)
+@pytest.mark.parametrize("limits", LIMITS)
+def test_limits_of_memory(
+    native: None, monkeypatch: pytest.MonkeyPatch, limits: str, store: type[Store]
+) -> None:
+    """However little may be held, it goes on, and one chunk is always possible."""
+    for name, value in LIMITS[limits].items():
+        monkeypatch.setattr(f"zarrs.{name}", value)
+    where = store()
+    case = CASE["shards-zstd"]
+    data = make_data("<i4", case.shape)
+    array = make(where, case)
+    array[...] = data
+    assert_same(array[...], data)
+    array[1:28, 1:16, 1:12] = data[1:28, 1:16, 1:12] = data[1:28, 1:16, 1:12] // 2
+    if limits == "held" and isinstance(where, Spy):
+        where.watch.forget()
+    assert_same(array[...], data)
+    if limits == "held" and isinstance(where, Spy):
+        assert where.watch.peak == 1
+    assert_same(theirs(where)[...], data, "zarr")
+    big = store()
+    with coalescing(gap=0):
+        expected = big_shards(big)
+        assert_same(ours(big)[5:768:300, ::200], expected[5:768:300, ::200])
+
+
+@each_kind("memory", "zip", "latency", "local-own-get", "async-only", "sync-spy", "fsspec-local")
+def test_writers_of_one_chunk(native: None, tmp_path: Path, services: Services, kind: Kind) -> None:
+    """Threads that write parts of the same chunks lose nothing."""
+    store = kind.new(tmp_path, services)
+    data = make_data("<i4", (24, 30))
+    array = make(store, _plain("zstd", data.shape, (24, 10)))
+
+    def write(i: int) -> None:
+        one = ours(store)
+        for row in range(i, 24, 4):
+            one[row] = data[row]
+
+    in_threads(4, write)
+    assert_same(array[...], data)
+
+
+@pytest.mark.parametrize("store", [AsyncOnly, Ranges, SyncSpy, MemoryStore])
+def test_other_event_loops(native: None, store: type[Store]) -> None:
+    """Calls come from event loops of several threads, not from zarr's alone."""
+    where = store()
+    data = make_data("<i4", (24, 30))
+    array = make(where, _plain("zstd", data.shape, (24, 10)))
+
+    async def work(i: int) -> None:
+        one = array._async_array
+        for row in range(i, 24, 4):
+            await one.setitem(row, data[row])
+            assert_same(await one.getitem(row), data[row])
+
+    in_threads(4, lambda i: asyncio.run(work(i)))
+    assert_same(array[...], data)
+
+
+@pytest.mark.parametrize("store", [Spy, Ranges, SyncSpy], ids=lambda c: c.__name__)
+def test_shards_that_change_meanwhile(
+    native: None, monkeypatch: pytest.MonkeyPatch, store: type[Store]
+) -> None:
+    """A shard that goes after its index was read is missing, not an error, nor half of it."""
+    where = store()
+    data = big_shards(where)
+    with coalescing(gap=0):
+        array = ours(where)
+    held: Any = where._store_dict if isinstance(where, SyncSpy) else where.held
+    kept = held["c/0/0"]
+
+    class Gone(dict[str, Any]):
+        def __getitem__(self, key: str) -> Any:
+            return super().pop(key) if stores.is_chunk(key) else super().__getitem__(key)
+
+        def get(self, key: str, default: Any = None) -> Any:
+            return super().pop(key, default) if stores.is_chunk(key) else super().get(key, default)
+
+    gone = Gone(held)
+    monkeypatch.setattr(where, "_store_dict" if isinstance(where, SyncSpy) else "held", gone)
+    key, *_ = WINDOWS["far-apart"]
+    assert_same(array[key], np.zeros_like(data[key]))
+    gone["c/0/0"] = kept
+    assert array[0, 0] == 0  # the index came, and then nothing
 
 
 # ---------------------------------------------------------- nobody goes past a store's methods
@@ -989,9 +1190,11 @@ class Typed(Spy):
         super().__init__(*args, **kw)
         self.classes: set[type] = set()
 
-    async def get(self, key: str, prototype: BufferPrototype, *args: Any) -> Buffer | None:
+    async def get(
+        self, key: str, prototype: BufferPrototype, *args: Any, **kw: Any
+    ) -> Buffer | None:
         self.classes |= {prototype.buffer} if stores.is_chunk(key) else set()
-        return await super().get(key, prototype, *args)
+        return await super().get(key, prototype, *args, **kw)
 
     async def set(self, key: str, value: Buffer) -> None:
         self.classes |= {type(value)} if stores.is_chunk(key) else set()
@@ -1014,12 +1217,8 @@ def test_buffers_of_a_subclass(native: None, store: type[Store], name: str) -> N
     assert_same(array.get_basic_selection(..., prototype=prototype), data)
     if isinstance(where, Typed):
         assert where.classes == {TestBuffer}
-    assert_same(theirs_with(where, prototype), data, "zarr")
-
-
-def theirs_with(store: Store, prototype: BufferPrototype) -> Any:
-    """All of an array, read by zarr's default pipeline with a prototype."""
-    return theirs(store).get_basic_selection(..., prototype=prototype)
+    plain = AsyncOnly(where.held) if isinstance(where, Typed) else MemoryStore(where._store_dict)
+    assert_same(theirs(plain)[...], data, "zarr")
 
 
 # ------------------------------------------------------------------------------------ random
@@ -1037,16 +1236,25 @@ RANDOM_STORES: dict[str, Callable[[], Store]] = {
 }
 
 
+EXAMPLES = int(os.environ.get("ZARRS_EXAMPLES", "100"))
+
+
+def referee(store: Store) -> zarr.Array:
+    """The array for zarr's default pipeline, which takes it that stores have ranges."""
+    return theirs(AsyncOnly(store.held) if isinstance(store, NoRanges) else store)
+
+
 def examples(count: int) -> settings:
     return settings(
         max_examples=count,
         deadline=None,
         database=None,
+        phases=[Phase.explicit, Phase.generate],  # to make it smaller takes minutes
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     )
 
 
-@examples(100)
+@examples(EXAMPLES)
 @given(
     data=st.data(),
     case=cases(),
@@ -1059,7 +1267,8 @@ def test_random(
     data: st.DataObject, case: Case, dtype: np.dtype, name: str, limit: int | None
 ) -> None:
     """Any sequence of reads and writes leaves what it leaves in NumPy, in any store."""
-    if not zarr_has(dtype, case.arguments.get("zarr_format", 3)):
+    no_void = not ZARR_34 and dtype.kind == "V"  # which zarr cannot read from shards
+    if no_void or not zarr_has(dtype, case.arguments.get("zarr_format", 3)):
         dtype = np.dtype("<i4")
     options = {
         "async.concurrency": limit,
@@ -1083,23 +1292,24 @@ def test_random(
             where = pick.places(case.shape, case.grid)
             assert_same(pick.read(array), expected.reshape(-1)[where], f"read {pick}")
         assert_same(array[...], expected, "all")
-        assert_same(theirs(store)[...], expected, "zarr")
-        if data.draw(st.booleans(), label="zarr writes"):
+        assert_same(referee(store)[...], expected, "zarr")
+        # before 3.4 zarr cannot write to shards of no dimensions
+        if (ZARR_34 or case.shape) and data.draw(st.booleans(), label="zarr writes"):
             expected = make_data(dtype, case.shape, 7)
-            theirs(store)[...] = expected
+            referee(store)[...] = expected
             assert_same(array[...], expected, "after zarr")
 
 
 BIG_SHARDINGS = (
     *("index-end-little-crc32c", "index-start-big-bare", "zstd", "crc32c-start", "blosc"),
-    *("before-rotated", "inside-rotated-zstd", "nested-zstd", "nested-end-start"),
+    *("before-rotated", "inside-rotated-zstd", "nested-zstd"),
 )
 
 
-@examples(25)
+@examples(EXAMPLES // 4)
 @given(
     data=st.data(),
-    how=st.sampled_from([SHARDING[name] for name in BIG_SHARDINGS]),
+    how=st.sampled_from([None, *(SHARDING[name] for name in BIG_SHARDINGS)]),
     name=st.sampled_from([*RANDOM_STORES]),
     inner=st.sampled_from([(48, 64), (192, 192), (64, 576), (12, 24)]),
     limits=st.tuples(st.sampled_from([0, 500, 50_000, MIB]), st.sampled_from([1, 40_000, MIB])),
@@ -1108,7 +1318,7 @@ BIG_SHARDINGS = (
 @pytest.mark.usefixtures("native")
 def test_random_parts_of_big_shards(
     data: st.DataObject,
-    how: Any,
+    how: Sharding | None,
     name: str,
     inner: Coords,
     limits: tuple[int, int],
@@ -1116,7 +1326,9 @@ def test_random_parts_of_big_shards(
 ) -> None:
     """Index and ranges, with any gaps, in any store."""
     shape, shard = (700, 650), (576, 576)
-    case = Case(shape, how.shard_shape(shard), how.arguments(shard, inner), how.name)
+    case = NESTED
+    if how is not None:
+        case = Case(shape, how.shard_shape(shard), how.arguments(shard, inner), how.name)
     store = RANDOM_STORES[name]()
     expected = make_data("<i4", shape, 3)
     if holes:
@@ -1131,4 +1343,4 @@ def test_random_parts_of_big_shards(
             assert_same(pick.read(array), expected.reshape(-1)[where], f"read {pick}")
         pick = data.draw(picks(case), label="write")
         check(array, expected, pick, grid=case.grid)
-    assert_same(theirs(store)[...], expected, "zarr")
+    assert_same(referee(store)[...], expected, "zarr")

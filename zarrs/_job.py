@@ -24,9 +24,11 @@ T = TypeVar("T")
 
 Batch = list[tuple[Any, "ArraySpec", Any, Any, bool]]
 
-# A call this small is done before another thread would have woken up.
+# A call this small is done before another thread would have woken up: so many chunks and, of raw
+# and of Blosc chunks, so many bytes; of what takes longer to decode, a part of that.
 INLINE_CHUNKS = 8
 INLINE_BYTES = 512 * 1024
+SLOW_PART = 4
 
 
 @dataclass(frozen=True)
@@ -63,18 +65,20 @@ class Job:
     @property
     def is_tiny(self) -> bool:
         """Whether to run this takes no longer than to have another thread do it."""
-        return self.plan.n_units <= INLINE_CHUNKS and self.size <= INLINE_BYTES
+        most = INLINE_BYTES if self.chain.reader.enterable else INLINE_BYTES // SLOW_PART
+        return self.plan.n_units <= INLINE_CHUNKS and self.size <= most
 
     def execute(self, limit: int, **fetched: Any) -> None:
         """Run in the calling thread, with the threads the process's budget allows."""
         budget = _threads.budget()
         granted = budget.claim(self.threads, limit)
         try:
+            _threads.begin_loop(granted)
             self.run(_threads.team_size(granted), **fetched)
         finally:
-            budget.release(granted)
             if granted > 1:
-                _threads.end_loop()
+                _threads.end_loop()  # first, or else the next caller's team comes on top
+            budget.release(granted)
 
     async def execute_elsewhere(self, limit: int, **fetched: Any) -> None:
         """Run in a thread of the pool, off the event loop."""
@@ -86,7 +90,7 @@ class Job:
         Who cancels this gets his way when the thread has stopped: it works in memory of the
         caller's.
         """
-        call = _threads.pool().submit(function, *args, **named)
+        call = _threads.submit(function, *args, **named)
         future = asyncio.wrap_future(call)
         try:
             return await asyncio.shield(future)

@@ -95,13 +95,19 @@ class Interface:
             raise
 
     async def get_ranges(
-        self, key: str, ranges: Sequence[tuple[int, int]]
+        self, key: str, ranges: Sequence[tuple[int, int]], concurrency: int
     ) -> AsyncIterator[tuple[int, Buffer | None]]:
         """Fetch ranges of one key in the store's own way; each with its number, as they come."""
         store: Any = self.store
         requests = [byte_request(wanted) for wanted in ranges]
         try:
-            async for group in store.get_ranges(key, requests, prototype=self.prototype):
+            async for group in store.get_ranges(
+                key,
+                requests,
+                prototype=self.prototype,
+                max_concurrency=concurrency,
+                max_gap_bytes=0,  # those that are close to each other are one range already
+            ):
                 for found in group:
                     yield found
         except Exception as error:
@@ -172,10 +178,12 @@ class Requests:
     def _end(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if error is None:
-            self._go_on()
-        elif self._error is None:
-            self._error = error
+        try:
+            if error is None:
+                self._go_on()
+        except Exception as failure:  # nobody else would hear of it
+            error = failure
+        self._error = self._error or error
         self._news.set()
 
     async def news(self) -> None:

@@ -61,6 +61,7 @@ class StoreReads:
         self._chain = job.chain.reader
         self._interface = interface
         self._workers = workers
+        self._concurrency = concurrency
         self._requests = Requests(concurrency, self._begin)
         self._tasks: Iterator[int] = iter(job.plan.to_run())
         self._next: list[Wanted] = []  # taken before another task is begun
@@ -69,6 +70,7 @@ class StoreReads:
         self._fetched: list[tuple[int, bool, Buffer | None]] = []
         self._parts: list[tuple[OpenShard, int, Buffer | None]] = []
         self._held = 0
+        self._is_decoding = False
 
     async def run(self) -> None:
         """Read everything; what failed natively is in the plan."""
@@ -90,10 +92,12 @@ class StoreReads:
         # What has arrived; meanwhile other bytes arrive.
         fetched, self._fetched = self._fetched, []
         parts, self._parts = self._parts, []
+        self._is_decoding = True
         if self._job.is_tiny:
             self._job.run(1, fetched=fetched, parts=parts)
         else:
             await self._job.execute_elsewhere(self._workers, fetched=fetched, parts=parts)
+        self._is_decoding = False
         self._held -= sum(len(buffer) for *_, buffer in (*fetched, *parts) if buffer is not None)
 
     # Fetching.
@@ -110,7 +114,7 @@ class StoreReads:
                 size = self._cost(wanted)
                 if group and (wanted.part == ALL_PARTS or cost + size > THREAD_BYTES):
                     break
-                if (group or self._requests) and self._held + cost + size > MAX_HELD:
+                if (group or self._is_busy) and self._held + cost + size > MAX_HELD:
                     break
                 self._next.pop()
                 group.append(wanted)
@@ -121,6 +125,10 @@ class StoreReads:
                 return
             self._held += cost
             self._requests.begin(self._fetch(group, cost))
+
+    @property
+    def _is_busy(self) -> bool:
+        return bool(self._requests or self._is_decoding or self._fetched or self._parts)
 
     def _peek(self) -> Wanted | None:
         # The next thing to fetch, which stays the next one.
@@ -152,12 +160,17 @@ class StoreReads:
     async def _fetch_ranges(self, wanted: Wanted) -> None:
         shard = wanted.shard
         assert shard is not None
+        missing = set(range(len(shard.ranges)))
+        share = max(1, self._concurrency // len(self._requests))
         try:
             async for part, buffer in self._interface.get_ranges(
-                self._keys[wanted.task], shard.ranges
+                self._keys[wanted.task], shard.ranges, share
             ):
+                missing.discard(part)
                 self._arrive_part(Wanted(wanted.task, shard.ranges[part], shard, part), buffer)
         except* FileNotFoundError:
+            pass
+        if missing:  # the shard has gone, or the store has forgotten some
             self._begin_anew(wanted.task)
 
     # What has arrived.

@@ -81,7 +81,7 @@ def identity(store: Store) -> str:
     return f"{type(inner).__name__} {inner}"
 
 
-def _has_own_synchronous_methods(kind: type[Any]) -> bool:
+def _has_own_synchronous_methods(kind: Any) -> bool:
     return all(_is_as_derived(kind, f"{name}_sync", name) for name in SYNCHRONOUS)
 
 
@@ -90,7 +90,7 @@ def _is_unpatched(store: Store) -> bool:
 
 
 @cache
-def _is_as_derived(kind: type[Any], one: str, other: str) -> bool:
+def _is_as_derived(kind: Any, one: str, other: str) -> bool:
     # Whether a method was defined by the same class as another, or by a more derived one; by the
     # base of all stores is by none.
     for base in kind.__mro__:

@@ -1,42 +1,50 @@
 """Threads: how many there may be, and the few that native calls are handed to.
 
-A call runs its parallel loop in one thread of a small pool that belongs to this package. OpenMP
-keeps a team of threads for every thread that runs loops: here one thread of the pool keeps its
-team, the others end theirs with the call. So the process has at most twice as many threads of ours
-as CPUs while none of many callers waits, and a forked child, which has none of these threads, finds
-nothing of theirs to wait for.
+A call runs its parallel loop in one of a few threads that belong to this package. OpenMP keeps a
+team of threads for every thread that runs loops: here the first thread, the one that is asked
+first, keeps its team from call to call, and the others, which are asked while it is busy, end
+theirs with the call. So the process never has more than twice as many threads of ours as CPUs, and
+a forked child, which has none of these threads, finds nothing of theirs to wait for.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zarrs import _core
 from zarrs._openmp import may_spin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
 
 CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_cpus() -> int:
-    """Count the CPUs this process may use.
+    """Count the CPUs that one call may use: those there are, or ``OMP_NUM_THREADS``, if less."""
+    cpus = cpu_count()
+    # A list is allowed there, one number for each level of nesting.
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if first.isdecimal() and int(first) > 0:
+        cpus = min(cpus, int(first))
+    return cpus
 
-    The least of: the CPUs of its affinity mask, those its control group's quota pays for, and
-    ``OMP_NUM_THREADS``.
-    """
+
+def cpu_count() -> int:
+    """Count the CPUs of this process's affinity mask, or those its control group pays for."""
     try:
         cpus = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS
         cpus = os.cpu_count() or 1
     quota = cgroup_quota(CGROUP)
     if quota is not None:
-        cpus = min(cpus, max(1, round(quota)))
-    # A list is allowed there, one number for each level of nesting.
-    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if first.isdecimal() and int(first) > 0:
-        cpus = min(cpus, int(first))
+        cpus = min(cpus, round(quota))
     return max(1, cpus)
 
 
@@ -100,6 +108,11 @@ class Budget:
         self._lock = threading.Lock()
         self._used = 0
 
+    @property
+    def used(self) -> int:
+        """Threads in use."""
+        return self._used
+
     def claim(self, wanted: int, limit: int) -> int:
         """Take up to ``wanted`` threads, at least one; give them back with ``release``."""
         with self._lock:
@@ -114,19 +127,38 @@ class Budget:
 
 
 class _State:
-    """The pool and the budget of one process."""
+    """The threads and the budget of one process."""
 
     def __init__(self) -> None:
         self.budget = Budget()
-        self.keeper: int | None = None  # the thread that keeps its team
-        self._pool: ThreadPoolExecutor | None = None
+        self.keeper: int | None = None  # the first thread, if it may keep its team
+        self.kept = 1  # threads of that team, with itself
+        self._first: ThreadPoolExecutor | None = None
+        self._others: ThreadPoolExecutor | None = None
+        self._first_is_busy = False
         self._lock = threading.Lock()
 
-    def pool(self) -> ThreadPoolExecutor:
+    def submit(self, function: Callable[..., T], *args: Any, **named: Any) -> Future[T]:
+        """Give a call to the first thread, or to another one if that is busy."""
         with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(available_cpus(), thread_name_prefix="zarrs")
-            return self._pool
+            if self._first is None:
+                self._first = ThreadPoolExecutor(1, "zarrs-first", self._keep_team)
+            if not self._first_is_busy or cpu_count() == 1:
+                self._first_is_busy = True
+                call = self._first.submit(function, *args, **named)
+            else:
+                if self._others is None:
+                    self._others = ThreadPoolExecutor(cpu_count() - 1, "zarrs")
+                return self._others.submit(function, *args, **named)
+        call.add_done_callback(self._first_is_idle)
+        return call
+
+    def _keep_team(self) -> None:
+        if not may_spin:
+            self.keeper = threading.get_ident()
+
+    def _first_is_idle(self, _: Future[Any]) -> None:
+        self._first_is_busy = False
 
 
 _state = _State()
@@ -141,12 +173,21 @@ def _reset_after_fork() -> None:
 os.register_at_fork(after_in_child=_reset_after_fork)
 
 
+def begin_loop(granted: int) -> None:
+    """End the team that the first thread kept, if it has no use for it and others are at work."""
+    state = _state
+    if state.keeper != threading.get_ident():
+        return
+    if granted > 1:
+        state.kept = granted
+    elif state.budget.used + state.kept - 1 > cpu_count():
+        _core.release_team()
+        state.kept = 1
+
+
 def end_loop() -> None:
-    """End the calling thread's OpenMP team, unless this is the thread that keeps it."""
-    state, thread = _state, threading.get_ident()
-    if state.keeper is None and not may_spin:
-        state.keeper = thread
-    if state.keeper != thread:
+    """End the calling thread's OpenMP team, unless this is the first thread."""
+    if _state.keeper != threading.get_ident():
         _core.release_team()
 
 
@@ -155,9 +196,9 @@ def team_size(granted: int) -> int:
     return granted + 1 if may_spin and granted == available_cpus() > 1 else granted
 
 
-def pool() -> ThreadPoolExecutor:
-    """Return the threads that native calls run in, away from zarr's event loop."""
-    return _state.pool()
+def submit(function: Callable[..., T], *args: Any, **named: Any) -> Future[T]:
+    """Run a function in one of the threads for native calls, away from zarr's event loop."""
+    return _state.submit(function, *args, **named)
 
 
 def budget() -> Budget:

@@ -90,6 +90,12 @@ class ZarrsCodecPipeline(CodecPipeline):
     def __setstate__(self, state: BatchedCodecPipeline) -> None:
         self.__init__(state)  # type: ignore[misc]
 
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        """Return what dask names arrays by: the codecs, not how they happen to be pickled."""
+        from dask.base import normalize_token
+
+        return "zarrs.ZarrsCodecPipeline", normalize_token(self._zarr)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ZarrsCodecPipeline):
             return NotImplemented
