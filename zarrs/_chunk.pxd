@@ -5,6 +5,11 @@ from libc.stdint cimport int64_t, uint8_t
 from zarrs._core cimport ChainSpec, Failure, Input, Status, Workspace
 
 
+cdef enum:
+    DEAD_SPACE = 16  # so many times as long as ours may a shard of another writer be ...
+    MIN_DEAD_SPACE = 16 * 1024 * 1024  # ... or so many bytes
+
+
 cdef Status check_size(int64_t expected, int64_t found, Failure* failure) noexcept nogil
 
 cdef Status decode_chunk(

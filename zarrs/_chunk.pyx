@@ -24,8 +24,6 @@ from zarrs._workspace cimport reserve
 
 cdef enum:
     ENCODED_PIECE = 128 * 1024  # bytes of a file read at once where work is done on the way
-    DEAD_SPACE = 16  # so many times as long as ours may a shard be ...
-    MIN_DEAD_SPACE = 16 * 1024 * 1024  # ... or so many bytes
     THREADS_PARAM = 5  # the parameter of codecs that can work with several threads
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from zarrs import _threads
 from zarrs._errors import Failure, exception_of
 from zarrs._files import take_direct_refusal
+from zarrs._requests import all_done
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +98,7 @@ class Job:
         except asyncio.CancelledError:
             self.plan.cancel()
             if not call.cancel():
-                await asyncio.wait([future])
+                await all_done([future])
             raise
 
     def check(self) -> None:

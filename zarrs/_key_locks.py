@@ -1,8 +1,8 @@
-"""Locks of keys that are written through a store's interface.
+"""Locks of keys that are written.
 
-Whoever writes a chunk holds the lock of its key from the moment its old bytes are fetched until the
-new ones are stored. Writes come from event loops of several threads, none of which may block: who
-has to wait leaves a future behind.
+A call that writes holds the locks of its keys from before old bytes are read until after the new
+ones are stored, so that several that write parts of one chunk lose nothing. Writes come from event
+loops of several threads, none of which may block: who has to wait leaves a future behind.
 """
 
 from __future__ import annotations

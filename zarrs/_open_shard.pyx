@@ -8,6 +8,7 @@ under way.
 from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memset
 
+from zarrs._chunk cimport DEAD_SPACE, MIN_DEAD_SPACE, encoded_bound
 from zarrs._core cimport (
     BAD_INDEX,
     MAX_SIZE,
@@ -18,11 +19,13 @@ from zarrs._core cimport (
     ChainSpec,
     Failure,
     Input,
+    ShardSpec,
+    Status,
     Task,
     Tasks,
     Workspace,
 )
-from zarrs._locks cimport record_failure
+from zarrs._failures cimport record_failure
 from zarrs._plan cimport Plan, see_buffer
 from zarrs._read_inner cimport (
     Leaf,
@@ -33,7 +36,13 @@ from zarrs._read_inner cimport (
     read_opened,
 )
 from zarrs._region cimport most_touched
-from zarrs._shard_index cimport INDEX_STAGE, count_inner_chunks, index_size, read_index
+from zarrs._shard_index cimport (
+    INDEX_STAGE,
+    count_inner_chunks,
+    index_size,
+    read_index,
+    shard_bound,
+)
 
 
 cdef int _by_offset(const void* a, const void* b) noexcept nogil:
@@ -112,6 +121,30 @@ cdef class OpenShard:
                     return 0
         seen.n_leaves = stop
         return 0
+
+
+cdef Status _check_sizes(const Shard* shard, Failure* failure) noexcept nogil:
+    # Nobody knows where the shard ends, but no inner chunk is that much longer than ours would be:
+    # a damaged index must not make a store look for exabytes.
+    cdef const ShardSpec* spec = shard.chain.shard
+    cdef size_t bound = spec.inner_nbytes
+    cdef Py_ssize_t i
+    if spec.chain.shard != NULL:
+        bound = shard_bound(spec.chain.shard, spec.inner_n)
+    if bound:
+        bound = encoded_bound(spec.chain, bound)
+    if bound == 0 or bound > MAX_SIZE // DEAD_SPACE:
+        return OK
+    bound = max(DEAD_SPACE * bound, <size_t> MIN_DEAD_SPACE)
+    for i in range(shard.n_leaves):
+        if shard.leaves[i].size > <Py_ssize_t> bound:
+            failure.stage = INDEX_STAGE
+            failure.code = OUTSIDE
+            failure.inner = shard.leaves[i].position
+            failure.expected = shard.leaves[i].size
+            failure.found = shard.leaves[i].offset
+            return BAD_INDEX
+    return OK
 
 
 cdef int _cut_ranges(OpenShard opened, Py_ssize_t max_gap, Py_ssize_t max_span) except -1:
@@ -198,6 +231,8 @@ cdef object open_fetched(Plan plan, const ChainSpec* chain, Py_ssize_t task, obj
         if failure.status == OK:
             shard.source.size = MAX_SIZE  # nobody knows; what is not there does not arrive
             failure.status = find_leaves(shard, &failure)
+        if failure.status == OK:
+            failure.status = _check_sizes(shard, &failure)
         if failure.status == OK:
             opened.first = <Py_ssize_t*> malloc((shard.n_leaves + 1) * sizeof(Py_ssize_t))
             if opened.first == NULL:

@@ -12,7 +12,7 @@ from libc.string cimport memset
 
 from zarrs._chunk cimport check_size
 from zarrs._core cimport OK, ChainSpec, Failure, Item, Region, Status, Tasks, Workspace
-from zarrs._locks cimport is_cancelled, record_failure
+from zarrs._failures cimport is_cancelled, record_failure
 from zarrs._partial cimport (
     Source,
     blosc_window,

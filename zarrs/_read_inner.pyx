@@ -32,7 +32,7 @@ from zarrs._core cimport (
     Workspace,
 )
 from zarrs._files cimport close_input, view_input
-from zarrs._locks cimport is_cancelled, record_failure
+from zarrs._failures cimport is_cancelled, record_failure
 from zarrs._partial cimport Source
 from zarrs._pieces cimport WAVE, open_source, read_pieces
 from zarrs._read cimport fill_region, read_region

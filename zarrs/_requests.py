@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from zarr.abc.store import RangeByteRequest, SuffixByteRequest
+from zarr.core.buffer import cpu
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 
     from zarr.abc.store import ByteRequest, Store
     from zarr.core.buffer import Buffer, BufferPrototype
@@ -51,13 +52,12 @@ class Interface:
         """Fetch bytes with a method that blocks."""
         store: Any = self.store
         try:
-            found: Buffer | None = store.get_sync(
-                key, prototype=self.prototype, byte_range=byte_request(wanted)
+            return _checked(
+                store.get_sync(key, prototype=self.prototype, byte_range=byte_request(wanted))
             )
         except Exception as error:
             self._explain(error, "reading", key)
             raise
-        return found
 
     def put_now(self, key: str, value: Any) -> None:
         """Store bytes, or delete a key if there are none, with a method that blocks."""
@@ -108,16 +108,18 @@ class Interface:
                 max_concurrency=concurrency,
                 max_gap_bytes=0,  # those that are close to each other are one range already
             ):
-                for found in group:
-                    yield found
+                for part, found in group:
+                    yield part, _checked(found)
         except Exception as error:
             self._explain(error, "reading", key)
             raise
 
     async def _get(self, key: str, wanted: Range) -> Buffer | None:
         try:
-            return await self.store.get(
-                key, prototype=self.prototype, byte_range=byte_request(wanted)
+            return _checked(
+                await self.store.get(
+                    key, prototype=self.prototype, byte_range=byte_request(wanted)
+                )
             )
         except Exception as error:
             self._explain(error, "reading", key)
@@ -125,6 +127,12 @@ class Interface:
 
     def _explain(self, error: Exception, doing: str, key: str) -> None:
         error.add_note(f"while {doing} key {key!r} of {type(self.store).__name__}")
+
+
+def _checked(found: Buffer | None) -> Buffer | None:
+    if found is None or isinstance(found, cpu.Buffer):
+        return found
+    raise TypeError(f"expected a buffer of the CPU's memory, found {type(found).__name__}")
 
 
 async def in_thread(function: Callable[[], Any]) -> Any:
@@ -139,8 +147,22 @@ async def until_done(work: Awaitable[Any]) -> Any:
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
-        await asyncio.wait([future])
+        await all_done([future])
         raise
+
+
+async def all_done(work: Iterable[asyncio.Future[Any]]) -> None:
+    """Wait until all have ended, however often this is cancelled; then say that it was."""
+    left = {future for future in work if not future.done()}
+    cancelled: asyncio.CancelledError | None = None
+    while left:
+        try:
+            await asyncio.wait(left)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        left = {future for future in left if not future.done()}
+    if cancelled is not None:
+        raise cancelled
 
 
 class Requests:
@@ -204,5 +226,4 @@ class Requests:
         if cancel:
             for task in under_way:
                 task.cancel()
-        if under_way:
-            await asyncio.wait(under_way)
+        await all_done(under_way)

@@ -166,11 +166,12 @@ class StoreReads:
             async for part, buffer in self._interface.get_ranges(
                 self._keys[wanted.task], shard.ranges, share
             ):
-                missing.discard(part)
-                self._arrive_part(Wanted(wanted.task, shard.ranges[part], shard, part), buffer)
+                if part in missing:
+                    missing.remove(part)
+                    self._arrive_part(Wanted(wanted.task, shard.ranges[part], shard, part), buffer)
         except* FileNotFoundError:
-            pass
-        if missing:  # the shard has gone, or the store has forgotten some
+            self._begin_anew(wanted.task)
+        if missing:  # whatever the store means by that
             self._begin_anew(wanted.task)
 
     # What has arrived.

@@ -78,6 +78,8 @@ def has_own_ranges(store: Store) -> bool:
 def identity(store: Store) -> str:
     """Return a text that is the same for all stores of the same bytes, as far as they tell."""
     inner = innermost(store)
+    if isinstance(inner, LocalStore):
+        return f"LocalStore {os.path.realpath(inner.root)}"
     return f"{type(inner).__name__} {inner}"
 
 

@@ -19,7 +19,7 @@ from zarrs._core cimport (
     task_number,
 )
 from zarrs._files cimport close_input, remove_file, replace_file
-from zarrs._locks cimport give_lock, is_cancelled, lock_number, record_failure, take_lock
+from zarrs._failures cimport is_cancelled, record_failure
 from zarrs._read_chunks cimport open_task
 from zarrs._region cimport task_region
 from zarrs._write cimport encode_region, keep_encoded
@@ -63,17 +63,11 @@ cdef void _write_one(
 ) noexcept nogil:
     cdef Task* task = &tasks.items[i]
     cdef Failure failure
-    cdef int lock = -1
     if task.empty or is_cancelled(tasks, i):
         return
     memset(&failure, 0, sizeof(Failure))
     failure.inner = -1
-    if task.path != NULL:
-        lock = lock_number(task.path)
-        take_lock(lock)
     failure.status = _write_task(tasks, i, options, space, &failure)
-    if lock >= 0:
-        give_lock(lock)
     if failure.status != OK:
         record_failure(tasks, i, &failure)
 

@@ -4,8 +4,7 @@ A shard is never changed in place: of the old one every inner chunk that is not 
 as it is, encoded, into the new one, which then takes its place. Inner chunks are encoded in the
 order in which the new shard holds them, and whichever thread has encoded one appends what is ready,
 so the file grows while the rest is still being encoded. Shards are written in waves, so that only
-so many are open and encoded at a time; the locks of a wave's keys are held from before the old
-indexes are read until the new shards are there.
+so many are open and encoded at a time.
 """
 
 from cython.parallel cimport prange, threadid
@@ -47,14 +46,7 @@ from zarrs._files cimport (
     replace_file,
     view_input,
 )
-from zarrs._locks cimport (
-    N_LOCKS,
-    give_lock,
-    is_cancelled,
-    lock_number,
-    record_failure,
-    take_lock,
-)
+from zarrs._failures cimport is_cancelled, record_failure
 from zarrs._read_chunks cimport open_task
 from zarrs._region cimport (
     Split,
@@ -598,16 +590,15 @@ cdef bint _same_grid(const Shard* a, const Shard* b, int ndim) noexcept nogil:
 
 
 cdef Py_ssize_t _next_wave(
-    Tasks* tasks, Py_ssize_t* first, Shard* shards, bint* locks, const WriteOptions* options,
+    Tasks* tasks, Py_ssize_t* first, Shard* shards, const WriteOptions* options,
 ) noexcept nogil:
-    # Prepares the shards of a wave and marks the locks of their keys; returns how many.
+    # Prepares the shards of a wave; returns how many.
     cdef const ShardSpec* spec = tasks.chain.shard
     cdef int64_t nbytes = 0
     cdef Py_ssize_t n = 0
     cdef Py_ssize_t i
     cdef Task* task
     cdef Shard* shard
-    memset(locks, 0, N_LOCKS * sizeof(bint))
     while first[0] < tasks.n and n < WAVE_SHARDS and nbytes < WAVE_BYTES:
         i = task_number(tasks, first[0])
         task = &tasks.items[i]
@@ -630,8 +621,6 @@ cdef Py_ssize_t _next_wave(
             nbytes += most_touched(spec, &task.select, shard.n) * spec.inner_nbytes
             if tasks.chain.n_stages > 0 and not task.complete and not task.covers:
                 nbytes += task.nbytes  # of the old shard
-            if task.path != NULL:
-                locks[lock_number(task.path)] = True
             n += 1
         first[0] += 1
     return n
@@ -689,27 +678,16 @@ cdef int write_shards(
     Tasks* tasks, const WriteOptions* options, Workspace** spaces, int threads,
 ) except -1:
     """Write what a call selects in shards."""
-    cdef bint locks[N_LOCKS]
     cdef Py_ssize_t first = 0
     cdef Py_ssize_t n
-    cdef int k
     cdef Shard* shards = <Shard*> malloc(WAVE_SHARDS * sizeof(Shard))
     if shards == NULL:
         raise MemoryError("no memory for a write")
     try:
         while first < tasks.n:
             with nogil:
-                n = _next_wave(tasks, &first, shards, locks, options)
-                for k in range(N_LOCKS):
-                    if locks[k]:
-                        take_lock(k)
-            try:
-                _write_wave(tasks, shards, n, options, spaces, threads)
-            finally:
-                with nogil:
-                    for k in range(N_LOCKS):
-                        if locks[k]:
-                            give_lock(k)
+                n = _next_wave(tasks, &first, shards, options)
+            _write_wave(tasks, shards, n, options, spaces, threads)
     finally:
         free(shards)
     return 0

@@ -262,22 +262,22 @@ class ZarrsCodecPipeline(CodecPipeline):
         if not job.store._is_open:
             await job.store._ensure_open()
         job.store._check_writable()
-        if job.plan.in_memory:
-            await self._write_through(job, job.store)
-        else:
-            await job.execute_elsewhere(self.options.max_workers)
+        name = identity(job.store)
+        async with key_locks().hold([f"{name} {key}" for key in job.plan.keys]):
+            if job.plan.in_memory:
+                await self._write_through(job, job.store)
+            else:
+                await job.execute_elsewhere(self.options.max_workers)
         job.check()
 
     async def _write_through(self, job: Job, store: Store) -> None:
         # Through the store's interface.
         workers = self.options.max_workers
         interface = Interface(store, job.batch[0][1].prototype, is_synchronous(store))
-        name = identity(store)
-        async with key_locks().hold(f"{name} {key}" for key in job.plan.keys):
-            if is_immediate(store):
-                await job.call_elsewhere(write_at_once, job, interface, workers)
-            else:
-                await StoreWrites(job, interface, read_concurrency(), workers).run()
+        if is_immediate(store):
+            await job.call_elsewhere(write_at_once, job, interface, workers)
+        else:
+            await StoreWrites(job, interface, read_concurrency(), workers).run()
 
     async def _set_inner_chunks(self, job: Job) -> None:
         # Inner chunks that zarr's own sharding codec holds.

@@ -1,11 +1,4 @@
-"""Locks without the GIL: of keys that are written, and of failures.
-
-Whoever writes a chunk holds the lock of its key from the moment its old bytes are read, so that
-two threads that write parts of one chunk lose nothing. A few keys share a lock; a thread that
-needs several takes them in rising order.
-"""
-
-from libc.stdint cimport uint8_t, uint64_t
+"""How tasks of a loop tell that they failed, and learn that others did."""
 
 from zarrs._core cimport MISSING, Failure, Tasks
 
@@ -23,27 +16,7 @@ cdef extern from "_native/atomics.h" nogil:
     Py_ssize_t zarrs_load(const Py_ssize_t* p)
     void zarrs_lower(Py_ssize_t* p, Py_ssize_t x)
 
-cdef pthread_mutex_t _locks[N_LOCKS]
 cdef pthread_mutex_t _failure_lock
-
-
-cdef int lock_number(const char* path) noexcept nogil:
-    """The lock of a key."""
-    cdef uint64_t h = 14695981039346656037u
-    while path[0]:
-        h = (h ^ <uint8_t> path[0]) * 1099511628211u
-        path += 1
-    return <int> ((h ^ (h >> 32)) % N_LOCKS)
-
-
-cdef void take_lock(int number) noexcept nogil:
-    """Wait for a lock and take it; the same thread gives it back."""
-    pthread_mutex_lock(&_locks[number])
-
-
-cdef void give_lock(int number) noexcept nogil:
-    """Give a lock back."""
-    pthread_mutex_unlock(&_locks[number])
 
 
 cdef bint is_cancelled(Tasks* tasks, Py_ssize_t i) noexcept nogil:
@@ -62,11 +35,8 @@ cdef void record_failure(Tasks* tasks, Py_ssize_t i, const Failure* failure) noe
 
 
 def reset_after_fork() -> None:
-    """Make locks anew in a forked child: no thread lives there that could give them back."""
-    cdef int k
+    """Make the lock anew in a forked child: no thread lives there that could give it back."""
     pthread_mutex_init(&_failure_lock, NULL)
-    for k in range(N_LOCKS):
-        pthread_mutex_init(&_locks[k], NULL)
 
 
 reset_after_fork()
