@@ -29,7 +29,7 @@ from zarr.storage import FsspecStore, LocalStore, LoggingStore, MemoryStore, Wra
 import zarrs
 from zarrs import _core, _store_reads, _store_writes
 from zarrs._key_locks import KeyLocks
-from zarrs._requests import Requests
+from zarrs._requests import Ongoing
 
 CHUNK = 20_000  # items
 NBYTES = 4 * CHUNK
@@ -1171,7 +1171,7 @@ def test_pickled_arrays(native: None, tmp_path: Path, name: str) -> None:
         assert_same(array[...], data)
 
 
-# ------------------------------------------------------------------------------- Requests
+# ------------------------------------------------------------------------------- Ongoing
 
 
 def test_requests_limit() -> None:
@@ -1191,7 +1191,7 @@ def test_requests_limit() -> None:
             while not requests.is_full and (i := next(left, None)) is not None:
                 requests.begin(one(i))
 
-        requests = Requests(3, go_on)
+        requests = Ongoing(3, go_on)
         go_on()
         assert len(requests) == 3
         assert requests.is_full
@@ -1202,7 +1202,7 @@ def test_requests_limit() -> None:
     run(main)
 
 
-async def forever(requests: Requests) -> None:
+async def forever(requests: Ongoing) -> None:
     """Wait until all have ended, as calls do."""
     while requests:
         await requests.news()
@@ -1229,7 +1229,7 @@ def test_requests_after_an_error(cancel: bool) -> None:
                 ended.append("cancelled")
                 raise
 
-        requests = Requests(10, lambda: None)
+        requests = Ongoing(10, lambda: None)
         for i in range(6):
             requests.begin(one(i))
         assert not requests.is_full
@@ -1254,7 +1254,7 @@ def test_a_cancelled_request_is_an_error() -> None:
         async def one() -> None:
             raise asyncio.CancelledError
 
-        requests = Requests(2, lambda: None)
+        requests = Ongoing(2, lambda: None)
         requests.begin(one())
         with pytest.raises(asyncio.CancelledError):
             await requests.news()
@@ -1273,7 +1273,7 @@ def test_an_error_in_going_on_is_raised() -> None:
         async def one() -> None:
             await asyncio.sleep(0.001)
 
-        requests = Requests(2, go_on)
+        requests = Ongoing(2, go_on)
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
         requests.begin(one())
         with pytest.raises(MemoryError):
@@ -1294,7 +1294,7 @@ def test_a_drain_that_is_cancelled(times: int) -> None:
             await asyncio.sleep(0.05)
             ended.append(i)
 
-        requests = Requests(5, lambda: None)
+        requests = Ongoing(5, lambda: None)
 
         async def call() -> None:
             for i in range(3):

@@ -5,6 +5,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -719,9 +720,26 @@ WATCHED: dict[str, Watched] = {
 }
 
 
+@pytest.fixture
+def threads_to_block() -> Iterator[None]:
+    """zarr's event loop keeps the threads of whichever call was its first; it may be one."""
+
+    async def exchange(threads: Any) -> Any:
+        loop: Any = asyncio.get_running_loop()
+        before, loop._default_executor = loop._default_executor, threads
+        return before
+
+    with ThreadPoolExecutor(8) as threads:
+        before = sync(exchange(threads))
+        yield
+        sync(exchange(before))
+
+
 @pytest.mark.parametrize("limit", [1, 2, 5, 10, None])
 @pytest.mark.parametrize("name", WATCHED)
-def test_requests_at_a_time(native: None, name: str, limit: int | None) -> None:
+def test_requests_at_a_time(
+    native: None, threads_to_block: None, name: str, limit: int | None
+) -> None:
     """Never more than ``async.concurrency``, and as many if there is enough to do."""
     store = WATCHED[name]()
     data = make_data("<i4", (64, 60))

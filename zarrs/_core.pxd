@@ -292,7 +292,7 @@ cdef struct Tasks:
     FileOptions files
     Py_ssize_t max_gap  # of two ranges of a shard that are read in one go
     Py_ssize_t max_span  # of all ranges that are
-    Py_ssize_t first_failed  # index of the first task known to have failed; -1: cancelled
+    Py_ssize_t* first_failed  # the first task known to have failed; -1: cancelled
 
 
 cdef inline Py_ssize_t task_number(const Tasks* tasks, Py_ssize_t k) noexcept nogil:

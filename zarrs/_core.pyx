@@ -23,7 +23,7 @@ from zarrs._core cimport (
     WriteOrder,
 )
 from zarrs._open_shard cimport open_fetched, part_of_task, read_parts
-from zarrs._plan cimport Plan
+from zarrs._plan cimport Batch, Plan
 from zarrs._read_chunks cimport read_chunks
 from zarrs._read_shards cimport read_shards
 from zarrs._shard_index cimport make_write_order
@@ -257,17 +257,16 @@ def read(
     Parameters
     ----------
     fetched : list of (int, bool, Buffer or None), optional
-        The tasks to run and what was fetched of them; see ``Plan.give``. Default: all tasks.
+        The tasks to run and what was fetched of them; see ``Batch``. Default: all tasks.
     parts : list of (OpenShard, int, Buffer or None), optional
         Ranges of shards to read besides.
     """
+    cdef Batch batch = Batch(plan, fetched)
     cdef Crew crew = Crew(threads)
-    cdef Tasks* tasks = plan.tasks
+    cdef Tasks* tasks = batch.tasks
     tasks.chain = &chain.spec
     tasks.layout = &layout.spec
     try:
-        if fetched is not None:
-            plan.give(fetched)
         if tasks.n > 0 and chain.spec.shard != NULL:
             read_shards(tasks, crew.spaces, threads)
         elif tasks.n > 0:
@@ -277,8 +276,6 @@ def read(
         if parts:
             read_parts(tasks, parts, crew.spaces, threads)
     finally:
-        if fetched is not None:
-            plan.take_back()
         crew.disband()
 
 
@@ -297,8 +294,9 @@ def write(
     fetched : list of (int, bool, Buffer or None), optional
         As for `read`: the tasks to run and what is stored of those that are merged.
     """
+    cdef Batch batch = Batch(plan, fetched)
     cdef Crew crew = Crew(threads)
-    cdef Tasks* tasks = plan.tasks
+    cdef Tasks* tasks = batch.tasks
     cdef WriteOptions options
     options.keep_empty = keep_empty
     options.inner_threads = inner_threads
@@ -308,15 +306,11 @@ def write(
     tasks.chain = &chain.spec
     tasks.layout = &layout.spec
     try:
-        if fetched is not None:
-            plan.give(fetched)
         if chain.spec.shard != NULL:
             write_shards(tasks, &options, crew.spaces, threads)
         else:
             write_chunks(tasks, &options, crew.spaces, threads)
     finally:
-        if fetched is not None:
-            plan.take_back()
         crew.disband()
 
 

@@ -21,7 +21,7 @@ cdef pthread_mutex_t _failure_lock
 
 cdef bint is_cancelled(Tasks* tasks, Py_ssize_t i) noexcept nogil:
     """Whether the call has failed already at an earlier task, or its caller has gone."""
-    return i > zarrs_load(&tasks.first_failed)
+    return i > zarrs_load(tasks.first_failed)
 
 
 cdef void record_failure(Tasks* tasks, Py_ssize_t i, const Failure* failure) noexcept nogil:
@@ -31,7 +31,7 @@ cdef void record_failure(Tasks* tasks, Py_ssize_t i, const Failure* failure) noe
     if kept.status <= MISSING or failure.inner < kept.inner:
         tasks.items[i].failure = failure[0]
     pthread_mutex_unlock(&_failure_lock)
-    zarrs_lower(&tasks.first_failed, i)
+    zarrs_lower(tasks.first_failed, i)
 
 
 def reset_after_fork() -> None:

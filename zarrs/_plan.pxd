@@ -16,6 +16,7 @@ cdef class Plan:
     cdef readonly bint is_simple  # one box a chunk
     cdef list kept  # keeps the memory alive in which stored chunks are
     cdef Tasks* tasks
+    cdef Py_ssize_t first_failed
     cdef Axis* axes
     cdef void** blocks  # lists of positions
     cdef Py_ssize_t n_blocks
@@ -34,11 +35,16 @@ cdef class Plan:
 
     cdef Task* task(self, Py_ssize_t i) except NULL
 
-    cdef int give(self, list fetched) except -1
-
-    cdef int take_back(self) except -1
-
     cdef int needed_bytes(self, Py_ssize_t i, Py_ssize_t* low, Py_ssize_t* high) except -1
+
+
+cdef class Batch:
+    cdef Plan plan
+    cdef list kept  # keeps the memory alive in which stored chunks are
+    cdef Tasks* tasks
+    cdef Py_ssize_t* numbers
+
+    cdef int add(self, Py_ssize_t number, bint is_part, object buffer) except -1
 
 
 cdef object see_buffer(object buffer, const uint8_t** data, Py_ssize_t* size)

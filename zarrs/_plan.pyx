@@ -82,8 +82,8 @@ cdef class Plan:
     n_units : int
         Number of chunks, or of inner chunks, in which something is selected.
     in_memory : bool
-        Whether what is stored of chunks is handed over in memory, by ``give`` or, inner chunks of
-        zarr's own sharding codec, by their getters; a write then ends with ``take_encoded``.
+        Whether what is stored of chunks is handed over in memory: in a ``Batch`` or, inner chunks
+        of zarr's own sharding codec, by their getters. A write then ends with ``take_encoded``.
     keys : list
         The store key of every chunk (str); of an inner chunk that zarr's own sharding codec holds,
         its place in its shard (tuple of int).
@@ -105,7 +105,6 @@ cdef class Plan:
             for i in range(self.n_tasks):
                 free(self.tasks.items[i].encoded)
             free(self.tasks.items)
-            free(<void*> self.tasks.chosen)
         free(self.tasks)
         free(self.axes)
         for i in range(self.n_blocks):
@@ -115,7 +114,7 @@ cdef class Plan:
 
     def cancel(self) -> None:
         """Let a running call skip the tasks that it has not begun."""
-        zarrs_store(&self.tasks.first_failed, -1)
+        zarrs_store(&self.first_failed, -1)
 
     def configure(
         self, *, cached_files: int, direct: bool, max_gap: int, max_span: int,
@@ -150,7 +149,7 @@ cdef class Plan:
     @property
     def has_failed(self) -> bool:
         """Whether a task has failed, or the call was cancelled."""
-        return zarrs_load(&self.tasks.first_failed) < self.n_tasks
+        return zarrs_load(&self.first_failed) < self.n_tasks
 
     def to_run(self) -> list[int]:
         """The tasks in which something is selected."""
@@ -170,42 +169,6 @@ cdef class Plan:
         if not 0 <= i < self.n_tasks:
             raise IndexError(f"there is no task {i} of {self.n_tasks}")
         return &self.tasks.items[i]
-
-    cdef int give(self, list fetched) except -1:
-        """Choose the tasks to run next and hand over what was fetched of them.
-
-        Parameters
-        ----------
-        fetched : list of (int, bool, Buffer or None)
-            For every task its number; whether the bytes are, of a raw chunk, only those from the
-            first to the last that is needed; and the bytes, None if nothing is stored.
-        """
-        cdef Py_ssize_t n = len(fetched)
-        cdef Py_ssize_t* chosen = <Py_ssize_t*> malloc(max(n, 1) * sizeof(Py_ssize_t))
-        cdef Py_ssize_t i
-        cdef Task* task
-        if chosen == NULL:
-            raise MemoryError(f"no memory for a plan of {n} chunks")
-        free(<void*> self.tasks.chosen)
-        self.tasks.chosen = chosen
-        self.tasks.n = 0
-        for number, is_part, buffer in fetched:
-            i = number
-            task = self.task(i)
-            task.is_part = is_part
-            if buffer is not None:
-                self.kept.append(see_buffer(buffer, &task.stored, &task.stored_size))
-            chosen[self.tasks.n] = i
-            self.tasks.n += 1
-        return 0
-
-    cdef int take_back(self) except -1:
-        """Let go of what was handed over."""
-        cdef Py_ssize_t k
-        for k in range(self.tasks.n):
-            self.tasks.items[self.tasks.chosen[k]].stored = NULL
-        self.kept.clear()
-        return 0
 
     def take_encoded(self, Py_ssize_t i) -> Encoded | None:
         """The bytes that a task which was run wants stored; None: the chunk is to be deleted."""
@@ -268,6 +231,53 @@ cdef class Plan:
         task.path = <const char*> self.paths_size
         self.paths_size = needed
         return 0
+
+
+cdef class Batch:
+    """Tasks of a plan that a loop runs over, with what was fetched of them.
+
+    Several batches of a plan can run at the same time, each task in one of them.
+
+    Parameters
+    ----------
+    plan : Plan
+    fetched : list of (int, bool, Buffer or None), optional
+        For every task its number; whether the bytes are, of a raw chunk, only those from the first
+        to the last that is needed; and the bytes, None if nothing is stored. Default: all tasks.
+    """
+
+    def __cinit__(self, Plan plan, list fetched=None):
+        self.plan = plan
+        self.kept = []
+        self.tasks = <Tasks*> malloc(sizeof(Tasks))
+        if self.tasks == NULL:
+            raise MemoryError("no memory for a plan")
+        self.tasks[0] = plan.tasks[0]
+        if fetched is not None:
+            self.tasks.n = 0
+            self.numbers = <Py_ssize_t*> malloc(max(len(fetched), 1) * sizeof(Py_ssize_t))
+            self.tasks.chosen = self.numbers
+            if self.numbers == NULL:
+                raise MemoryError(f"no memory for a plan of {len(fetched)} chunks")
+            for number, is_part, buffer in fetched:
+                self.add(number, is_part, buffer)
+
+    cdef int add(self, Py_ssize_t number, bint is_part, object buffer) except -1:
+        cdef Task* task = self.plan.task(number)
+        task.is_part = is_part
+        if buffer is not None:
+            self.kept.append(see_buffer(buffer, &task.stored, &task.stored_size))
+        self.numbers[self.tasks.n] = number
+        self.tasks.n += 1
+        return 0
+
+    def __dealloc__(self):
+        cdef Py_ssize_t k
+        if self.numbers != NULL and self.plan is not None:
+            for k in range(self.tasks.n):  # what was fetched is kept no longer
+                self.plan.tasks.items[self.numbers[k]].stored = NULL
+        free(self.numbers)
+        free(self.tasks)
 
 
 cdef object see_buffer(object buffer, const uint8_t** data, Py_ssize_t* size):
@@ -466,7 +476,8 @@ def make_plan(
         raise MemoryError("no memory for a plan")
     plan.tasks.ndim = ndim
     plan.tasks.n = n
-    plan.tasks.first_failed = n
+    plan.first_failed = n
+    plan.tasks.first_failed = &plan.first_failed
     plan.tasks.data = <char*> <size_t> array.__array_interface__["data"][0]
     plan.tasks.items = <Task*> calloc(max(n, 1), sizeof(Task))
     plan.axes = <Axis*> malloc(max(n * ndim, 1) * sizeof(Axis))

@@ -117,9 +117,7 @@ class Interface:
     async def _get(self, key: str, wanted: Range) -> Buffer | None:
         try:
             return _checked(
-                await self.store.get(
-                    key, prototype=self.prototype, byte_range=byte_request(wanted)
-                )
+                await self.store.get(key, prototype=self.prototype, byte_range=byte_request(wanted))
             )
         except Exception as error:
             self._explain(error, "reading", key)
@@ -165,8 +163,8 @@ async def all_done(work: Iterable[asyncio.Future[Any]]) -> None:
         raise cancelled
 
 
-class Requests:
-    """The requests of one call that are under way.
+class Ongoing:
+    """What of one call is under way on the event loop, so much at a time, and how it ends.
 
     Parameters
     ----------
@@ -174,13 +172,17 @@ class Requests:
         So many at a time.
     go_on : callable
         Called when one has ended well, to begin others.
+    news : asyncio.Event, optional
+        Set when one has ended; others may set it too.
     """
 
-    def __init__(self, limit: int, go_on: Callable[[], None]) -> None:
+    def __init__(
+        self, limit: int, go_on: Callable[[], None], news: asyncio.Event | None = None
+    ) -> None:
         self._limit = limit
         self._go_on = go_on
         self._under_way: set[asyncio.Task[None]] = set()
-        self._news = asyncio.Event()
+        self._news = asyncio.Event() if news is None else news
         self._error: BaseException | None = None
 
     def __len__(self) -> int:
@@ -192,7 +194,7 @@ class Requests:
         return len(self._under_way) >= self._limit or self._error is not None
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
-        """Begin a request."""
+        """Begin one."""
         task = asyncio.get_running_loop().create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._end)
@@ -215,7 +217,7 @@ class Requests:
         self.check()
 
     def check(self) -> None:
-        """Raise the first exception that a request ended with."""
+        """Raise the first exception that one ended with."""
         if self._error is not None:
             raise self._error
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zarrs import _core
-from zarrs._requests import Interface, Range, Requests, length
+from zarrs._requests import Interface, Ongoing, Range, length
 from zarrs._stores import has_own_ranges
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ THREAD_KEYS = 16  # keys that a thread asks a blocking store for in one go ...
 THREAD_BYTES = 4 * 1024 * 1024  # ... unless they are as big as this
 SMALL_INDEX = 64 * 1024  # bytes of an index that is read on the event loop
 ALL_PARTS = -1
+
+
+Fetched = tuple[int, bool, "Buffer | None"]  # as `_core.read` takes them
+Part = tuple["OpenShard", int, "Buffer | None"]
 
 
 class Wanted(NamedTuple):
@@ -62,42 +67,51 @@ class StoreReads:
         self._interface = interface
         self._workers = workers
         self._concurrency = concurrency
-        self._requests = Requests(concurrency, self._begin)
+        news = asyncio.Event()
+        self._requests = Ongoing(concurrency, self._begin, news)
+        # Chunks that threads cannot share are decoded in batches of one thread each.
+        self._lanes = 1 if self._chain.shard or self._chain.enterable else job.threads
+        self._batches = Ongoing(self._lanes, self._begin, news)
         self._tasks: Iterator[int] = iter(job.plan.to_run())
         self._next: list[Wanted] = []  # taken before another task is begun
         self._has_ranges = True
         self._begun_anew: set[int] = set()  # shards whose ranges are of no use
-        self._fetched: list[tuple[int, bool, Buffer | None]] = []
-        self._parts: list[tuple[OpenShard, int, Buffer | None]] = []
+        self._fetched: list[Fetched] = []
+        self._parts: list[Part] = []
         self._held = 0
-        self._is_decoding = False
 
     async def run(self) -> None:
         """Read everything; what failed natively is in the plan."""
         try:
             self._begin()
             while not self._job.plan.has_failed:
-                if self._fetched or self._parts:
-                    await self._decode()
-                    self._begin()
-                    self._requests.check()
-                elif self._requests:
+                if (self._fetched or self._parts) and not self._batches.is_full:
+                    self._batches.begin(self._decode(*self._take()))
+                elif self._requests or self._batches:
                     await self._requests.news()
+                    self._batches.check()
                 else:
                     break
         finally:
-            await self._requests.drain(cancel=True)
+            try:
+                await self._requests.drain(cancel=True)
+            finally:
+                await self._batches.drain(cancel=True)
 
-    async def _decode(self) -> None:
-        # What has arrived; meanwhile other bytes arrive.
-        fetched, self._fetched = self._fetched, []
+    def _take(self) -> tuple[list[Fetched], list[Part]]:
+        # The next batch of what has arrived; something is left for the other threads.
+        n = -(-len(self._fetched) // self._lanes)
+        fetched, self._fetched = self._fetched[:n], self._fetched[n:]
         parts, self._parts = self._parts, []
-        self._is_decoding = True
+        return fetched, parts
+
+    async def _decode(self, fetched: list[Fetched], parts: list[Part]) -> None:
+        # Meanwhile other bytes arrive.
         if self._job.is_tiny:
             self._job.run(1, fetched=fetched, parts=parts)
         else:
-            await self._job.execute_elsewhere(self._workers, fetched=fetched, parts=parts)
-        self._is_decoding = False
+            limit = 1 if self._lanes > 1 else self._workers
+            await self._job.execute_elsewhere(limit, fetched=fetched, parts=parts)
         self._held -= sum(len(buffer) for *_, buffer in (*fetched, *parts) if buffer is not None)
 
     # Fetching.
@@ -128,7 +142,7 @@ class StoreReads:
 
     @property
     def _is_busy(self) -> bool:
-        return bool(self._requests or self._is_decoding or self._fetched or self._parts)
+        return bool(self._requests or self._batches or self._fetched or self._parts)
 
     def _peek(self) -> Wanted | None:
         # The next thing to fetch, which stays the next one.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from zarrs._requests import Interface, Requests
+from zarrs._requests import Interface, Ongoing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +86,7 @@ class StoreWrites:
         self._keys: Any = job.plan.keys
         self._interface = interface
         self._workers = workers
-        self._requests = Requests(concurrency, self._begin)
+        self._requests = Ongoing(concurrency, self._begin)
         self._batches = Batches(job)
         self._encoded: deque[tuple[int, Encoded | None]] = deque()
         self._encoded_bytes = 0  # of these, and of those that are being stored
