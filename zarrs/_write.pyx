@@ -1,6 +1,7 @@
 """Making the bytes to store of one chunk or inner chunk."""
 
 from libc.stdint cimport int64_t, uint8_t
+from libc.stdlib cimport malloc
 from libc.string cimport memcpy
 
 from zarrs._chunk cimport decode_chunk, encode_chunk
@@ -21,10 +22,6 @@ from zarrs._core cimport (
     Workspace,
 )
 from zarrs._workspace cimport reserve
-
-
-cdef extern from "_native/memory.h" nogil:
-    void* zarrs_allocate(size_t n)
 
 
 cdef void _fill_run(const LayoutSpec* layout, uint8_t* chunk, int64_t nbytes) noexcept nogil:
@@ -83,7 +80,7 @@ cdef Status keep_encoded(Task* task, const uint8_t* data, size_t n) noexcept nog
 
     Scratch stays where it is: it is in the cache, and fresh memory costs page faults.
     """
-    task.encoded = <uint8_t*> zarrs_allocate(n)
+    task.encoded = <uint8_t*> malloc(max(n, <size_t> 1))
     if task.encoded == NULL:
         return NO_MEMORY
     memcpy(task.encoded, data, n)
