@@ -543,3 +543,33 @@ def test_codecs_as_bare_names(native: None, tmp_path: Path) -> None:
             ours_open(tmp_path)
     else:
         assert_same(ours_open(tmp_path)[...], data)
+
+
+@pytest.mark.parametrize("shuffle", ["bitshuffle", "shuffle"])
+@pytest.mark.parametrize("typesize", [2, 3, 7, 8])
+def test_blosc_of_parts_of_items(native: None, tmp_path: Path, typesize: int, shuffle: str) -> None:
+    """Items of another size than Blosc thinks: the last one is a part, alone in its block or not.
+
+    C-Blosc2 does not undo what C-Blosc 1 does to its bits.
+    """
+    for size in (1, 5, 31, 100, 1000, 5003, 70_001):
+        for checked in (False, True):
+            codec = BloscCodec(
+                cname="lz4", shuffle=shuffle, typesize=typesize, blocksize=256 if size > 100 else 0
+            )
+            path = tmp_path / f"{size}-{checked}"
+            compressors = [Crc32cCodec(), codec] if checked else [codec]
+            values = np.zeros(size, "u1")
+            values[::7] = np.arange(len(values[::7])) % 251
+            values[-1] = 77
+            with stock():
+                array = zarr.create_array(
+                    path, shape=(size,), chunks=(size,), dtype="u1", compressors=compressors
+                )
+                array[...] = values
+            array = zarr.open_array(path)
+            for key in (..., slice(size // 2, None), slice(-1, None), slice(0, size // 3)):
+                assert np.array_equal(array[key], values[key]), (size, checked, key)
+            array[...] = values[::-1]
+            with stock():
+                assert np.array_equal(zarr.open_array(path)[...], values[::-1])

@@ -1,9 +1,12 @@
 """Chunks in any store: the same values and bytes as elsewhere, by the store's own methods."""
 
 import asyncio
+import gc
 import math
 import os
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -55,7 +58,7 @@ from stores import (
 )
 from test_selections import Case, Pick, cases, check, picks
 from zarr.abc.store import RangeByteRequest, Store, SuffixByteRequest
-from zarr.codecs import BytesCodec, ShardingCodec, TransposeCodec, ZstdCodec
+from zarr.codecs import BytesCodec, GzipCodec, ShardingCodec, TransposeCodec, ZstdCodec
 from zarr.core.buffer import Buffer, BufferPrototype, cpu
 from zarr.core.sync import sync
 from zarr.storage import (
@@ -1362,3 +1365,79 @@ def test_random_parts_of_big_shards(
         pick = data.draw(picks(case), label="write")
         check(array, expected, pick, grid=case.grid)
     assert_same(referee(store)[...], expected, "zarr")
+
+
+# ------------------------------------------------------------------------ what is left behind
+
+
+@pytest.mark.parametrize("writing", [False, True])
+def test_nothing_outlives_a_call(native: None, writing: bool) -> None:
+    """Memory is given back when its user lets go of it, not when cycles are collected."""
+    store = Spy(delay=0.001)
+    array = make(store, _plain("zstd", (64, 60), (16, 15)))
+    array[...] = 1
+    gc.collect()
+    gc.disable()
+    try:
+        values = np.zeros((64, 60), "<i4")
+        memory = weakref.ref(values)
+        if writing:
+            array[1:, 1:] = values[1:, 1:]
+        else:
+            array.get_basic_selection(..., out=cpu.NDBuffer.from_numpy_array(values))
+        del values
+        deadline = time.monotonic() + 10
+        while memory() is not None and time.monotonic() < deadline:
+            time.sleep(0.01)  # the event loop lets go of a call after it has answered
+        assert memory() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="new in Python 3.12")
+@pytest.mark.parametrize("kind", [Spy, Ranges])
+def test_eager_tasks(native: None, kind: type[Spy]) -> None:
+    """Event loops that begin a task before it has been counted."""
+    store = kind()
+    data = big_shards(store)
+    key, *_ = WINDOWS["far-apart"]
+
+    async def main() -> Any:
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        array = await zarr.api.asynchronous.open_array(store=store)
+        return await array.getitem(key)
+
+    assert_same(asyncio.run(main()), data[key])
+
+
+def test_a_cancelled_write_begins_nothing(native: None) -> None:
+    """No chunk is stored that was not being stored already."""
+    store = Spy(delay=0.02)
+    data = make_data("<f8", (64 * 2**14,))
+    begun: list[str] = []
+
+    async def main() -> None:
+        array = await zarr.api.asynchronous.create_array(
+            store=store, shape=data.shape, chunks=(2**14,), dtype="<f8", compressors=GzipCodec()
+        )
+        task = asyncio.create_task(array.setitem(..., data))
+        while not stored_now(store):
+            await asyncio.sleep(0)
+        task.cancel()
+        under_way = store.watch._under_way
+        before = stored_now(store)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        begun.extend(set(stored_now(store)) - set(before))
+        assert len(begun) <= under_way
+
+    with zarr.config.set({"async.concurrency": 3}):
+        asyncio.run(main())
+    count = len(stored_now(store))
+    time.sleep(0.1)
+    assert len(stored_now(store)) == count
+
+
+def stored_now(store: Spy) -> list[str]:
+    """Keys of chunks in a store that is not asked."""
+    return [key for key in store.held if "c/" in key]

@@ -30,7 +30,7 @@ from zarrs._shard_index cimport make_write_order
 from zarrs._workspace cimport Crew, codec_at, slot_of
 from zarrs._write_chunks cimport write_chunks
 from zarrs._write_shards cimport write_shards
-from zarrs.codecs._blosc2 cimport decode as decode_blosc
+from zarrs.codecs._blosc cimport decode as decode_blosc
 
 import os
 

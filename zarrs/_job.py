@@ -72,7 +72,7 @@ class Job:
     def execute(self, limit: int, **fetched: Any) -> None:
         """Run in the calling thread, with the threads the process's budget allows."""
         budget = _threads.budget()
-        granted = budget.claim(self.threads, limit)
+        granted = _threads.claim(self.threads, limit)
         try:
             _threads.begin_loop(granted)
             self.run(_threads.team_size(granted), **fetched)

@@ -167,7 +167,7 @@ cdef int _cut_ranges(OpenShard opened, Py_ssize_t max_gap, Py_ssize_t max_span) 
         while i < n and leaves[i].offset - high <= max_gap and (
             leaves[i].offset + leaves[i].size - low <= max(max_span, high - low)
         ):
-            high = leaves[i].offset + leaves[i].size
+            high = max(high, leaves[i].offset + leaves[i].size)
             leaves[i].offset -= low
             i += 1
         opened.ranges.append((low, high))

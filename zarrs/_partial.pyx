@@ -34,11 +34,11 @@ from zarrs._core cimport (
 )
 from zarrs._files cimport close_input, read_input, view_input
 from zarrs._workspace cimport reserve
+from zarrs.codecs._blosc cimport decode as decode_blosc
 from zarrs.codecs._blosc2 cimport (
     HEADER_SIZE,
     BlockIndex,
     Extent,
-    decode as decode_blosc,
     make_part_header,
     read_extents,
     read_header,

@@ -151,7 +151,8 @@ async def until_done(work: Awaitable[Any]) -> Any:
 
 async def all_done(work: Iterable[asyncio.Future[Any]]) -> None:
     """Wait until all have ended, however often this is cancelled; then say that it was."""
-    left = {future for future in work if not future.done()}
+    everything = list(work)
+    left = {future for future in everything if not future.done()}
     cancelled: asyncio.CancelledError | None = None
     while left:
         try:
@@ -159,8 +160,15 @@ async def all_done(work: Iterable[asyncio.Future[Any]]) -> None:
         except asyncio.CancelledError as error:
             cancelled = error
         left = {future for future in left if not future.done()}
+    for future in everything:  # or else the event loop complains that nobody asked
+        if not future.cancelled():
+            future.exception()
     if cancelled is not None:
         raise cancelled
+
+
+def _nothing() -> None:
+    pass
 
 
 class Ongoing:
@@ -224,6 +232,7 @@ class Ongoing:
     async def drain(self, *, cancel: bool) -> None:
         """Begin no other, wait for those under way or cancel them; their errors do not matter."""
         self._error = self._error or asyncio.CancelledError()
+        self._go_on = _nothing  # its owner has this: in a cycle they would outlive the call
         under_way = list(self._under_way)
         if cancel:
             for task in under_way:

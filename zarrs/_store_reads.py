@@ -79,6 +79,7 @@ class StoreReads:
         self._fetched: list[Fetched] = []
         self._parts: list[Part] = []
         self._held = 0
+        self._extra = 0  # requests of `get_ranges` besides the first of each
 
     async def run(self) -> None:
         """Read everything; what failed natively is in the plan."""
@@ -97,6 +98,7 @@ class StoreReads:
                 await self._requests.drain(cancel=True)
             finally:
                 await self._batches.drain(cancel=True)
+                del self._requests, self._batches  # their errors lead to this: no cycles
 
     def _take(self) -> tuple[list[Fetched], list[Part]]:
         # The next batch of what has arrived; something is left for the other threads.
@@ -118,7 +120,9 @@ class StoreReads:
 
     def _begin(self) -> None:
         # As many requests as may be under way.
-        while not self._requests.is_full:
+        while not self._requests.is_full and (
+            len(self._requests) + self._extra < self._concurrency
+        ):
             group: list[Wanted] = []
             cost = 0
             while len(group) < (THREAD_KEYS if self._interface.synchronous else 1):
@@ -175,7 +179,10 @@ class StoreReads:
         shard = wanted.shard
         assert shard is not None
         missing = set(range(len(shard.ranges)))
-        share = max(1, self._concurrency // len(self._requests))
+        under_way = max(1, len(self._requests))
+        left = self._concurrency - under_way - self._extra
+        share = max(1, min(self._concurrency // under_way, left + 1))
+        self._extra += share - 1
         try:
             async for part, buffer in self._interface.get_ranges(
                 self._keys[wanted.task], shard.ranges, share
@@ -185,6 +192,8 @@ class StoreReads:
                     self._arrive_part(Wanted(wanted.task, shard.ranges[part], shard, part), buffer)
         except* FileNotFoundError:
             self._begin_anew(wanted.task)
+        finally:
+            self._extra -= share - 1
         if missing:  # whatever the store means by that
             self._begin_anew(wanted.task)
 
@@ -219,6 +228,7 @@ class StoreReads:
         # Ranges did not do: fetch all of it.
         if task not in self._begun_anew:
             self._begun_anew.add(task)
+            self._parts = [part for part in self._parts if part[0].task != task]
             self._next.append(Wanted(task))
 
     async def _open_shard(self, task: int, index: Buffer) -> None:

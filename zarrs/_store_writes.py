@@ -108,6 +108,7 @@ class StoreWrites:
         finally:
             # What is being stored is not cancelled: nobody could say then what is stored.
             await self._requests.drain(cancel=False)
+            del self._requests  # its error leads to this: no cycle
 
     async def _encode(self, batch: list[Old]) -> None:
         await self._job.execute_elsewhere(self._workers, fetched=batch)
@@ -122,7 +123,7 @@ class StoreWrites:
 
     def _begin(self) -> None:
         # As many requests as may be under way; what can be stored is not kept waiting.
-        while not self._requests.is_full:
+        while not (self._requests.is_full or self._job.plan.has_failed):
             if self._encoded:
                 self._requests.begin(self._store(*self._encoded.popleft()))
             elif self._old_bytes < MAX_OLD:

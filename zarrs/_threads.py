@@ -140,16 +140,30 @@ class _State:
 
     def submit(self, function: Callable[..., T], *args: Any, **named: Any) -> Future[T]:
         """Give a call to the first thread, or to another one if that is busy."""
+        is_given_up = False
+
+        def run() -> T:
+            if is_given_up:
+                raise RuntimeError("there was no thread for this call")
+            return function(*args, **named)
+
+        try:
+            return self._submit(run)
+        except RuntimeError:  # no thread can be started, but the call is in the queue
+            is_given_up = True
+            raise
+
+    def _submit(self, function: Callable[[], T]) -> Future[T]:
         with self._lock:
             if self._first is None:
                 self._first = ThreadPoolExecutor(1, "zarrs-first", self._keep_team)
             if not self._first_is_busy or cpu_count() == 1:
+                call = self._first.submit(function)
                 self._first_is_busy = True
-                call = self._first.submit(function, *args, **named)
             else:
                 if self._others is None:
                     self._others = ThreadPoolExecutor(cpu_count() - 1, "zarrs")
-                return self._others.submit(function, *args, **named)
+                return self._others.submit(function)
         call.add_done_callback(self._first_is_idle)
         return call
 
@@ -171,6 +185,17 @@ def _reset_after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_reset_after_fork)
+
+
+def claim(wanted: int, limit: int) -> int:
+    """Take threads for a loop from the budget; beside a team that is kept, no more than it leaves.
+
+    They are given back with ``budget().release``.
+    """
+    state = _state
+    if state.keeper not in (None, threading.get_ident()):
+        limit = min(limit, cpu_count() - (state.kept - 1))
+    return state.budget.claim(wanted, limit)
 
 
 def begin_loop(granted: int) -> None:

@@ -1,21 +1,23 @@
-"""Blosc buffers (C-Blosc 1.21 writes them, ``_blosc2`` decodes them).
+"""Blosc buffers (C-Blosc 1.21 writes them, ``_blosc2`` decodes nearly all of them).
 
 Params: compressor (index in COMPRESSORS), clevel, shuffle (0 none, 1 byte, 2 bit), typesize,
 blocksize (0: automatic), threads inside one call.
 """
 
 from cpython.pycapsule cimport PyCapsule_New
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
 
 from zarrs._clib.blosc cimport (
     BLOSC_MAX_BUFFERSIZE,
     BLOSC_MAX_OVERHEAD,
     blosc_compress_ctx,
+    blosc_decompress_ctx,
     blosc_get_version_string,
 )
 from zarrs._core cimport (
     COMPRESSOR,
+    CORRUPT,
     ENCODE_FAILED,
     OK,
     UNSUPPORTED,
@@ -24,7 +26,11 @@ from zarrs._core cimport (
     Params,
     Status,
 )
-from zarrs.codecs._blosc2 cimport decode, release_decoder
+from zarrs.codecs._blosc2 cimport BlockIndex, read_header, release_decoder
+from zarrs.codecs._blosc2 cimport decode as decode_with_blosc2
+
+cdef enum:
+    FLAG_BITSHUFFLE = 0x4
 
 #: Compressors in the order that Params uses. The snappy of old files is in neither library.
 COMPRESSORS = ("blosclz", "lz4", "lz4hc", "zlib", "zstd")
@@ -48,6 +54,26 @@ cdef Status encode(
     if result <= 0:
         failure.code = result
         return ENCODE_FAILED
+    written[0] = result
+    return OK
+
+
+cdef Status decode(
+    const Params* params, void** context, const uint8_t* src, size_t n,
+    uint8_t* dst, size_t capacity, size_t* written, Failure* failure,
+) noexcept nogil:
+    # C-Blosc2 is faster, but what C-Blosc 1 makes of bits of a part of an item it does not undo.
+    cdef BlockIndex index
+    cdef int result
+    cdef Status status = read_header(src, <int64_t> n, <int64_t> capacity, &index, failure)
+    if status != OK:
+        return status
+    if not src[2] & FLAG_BITSHUFFLE or index.nbytes % src[3] == 0:
+        return decode_with_blosc2(params, context, src, n, dst, capacity, written, failure)
+    result = blosc_decompress_ctx(src, dst, <size_t> index.nbytes, 1)
+    if result != index.nbytes:
+        failure.code = result
+        return CORRUPT
     written[0] = result
     return OK
 
