@@ -131,6 +131,7 @@ class _State:
 
     def __init__(self) -> None:
         self.budget = Budget()
+        self.cpus = 1  # counted when the first thread is needed
         self.keeper: int | None = None  # the first thread, if it may keep its team
         self.kept = 1  # threads of that team, with itself
         self._first: ThreadPoolExecutor | None = None
@@ -156,13 +157,14 @@ class _State:
     def _submit(self, function: Callable[[], T]) -> Future[T]:
         with self._lock:
             if self._first is None:
+                self.cpus = cpu_count()
                 self._first = ThreadPoolExecutor(1, "zarrs-first", self._keep_team)
-            if not self._first_is_busy or cpu_count() == 1:
+            if not self._first_is_busy or self.cpus == 1:
                 call = self._first.submit(function)
                 self._first_is_busy = True
             else:
                 if self._others is None:
-                    self._others = ThreadPoolExecutor(cpu_count() - 1, "zarrs")
+                    self._others = ThreadPoolExecutor(self.cpus - 1, "zarrs")
                 return self._others.submit(function)
         call.add_done_callback(self._first_is_idle)
         return call
@@ -194,7 +196,7 @@ def claim(wanted: int, limit: int) -> int:
     """
     state = _state
     if state.keeper not in (None, threading.get_ident()):
-        limit = min(limit, cpu_count() - (state.kept - 1))
+        limit = min(limit, state.cpus - (state.kept - 1))
     return state.budget.claim(wanted, limit)
 
 
@@ -205,7 +207,7 @@ def begin_loop(granted: int) -> None:
         return
     if granted > 1:
         state.kept = granted
-    elif state.budget.used + state.kept - 1 > cpu_count():
+    elif state.budget.used + state.kept - 1 > state.cpus:
         _core.release_team()
         state.kept = 1
 
