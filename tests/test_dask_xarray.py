@@ -5,6 +5,7 @@ import itertools
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -41,6 +42,11 @@ from zarr.storage import FsspecStore, LocalStore, LoggingStore, MemoryStore
 
 import zarrs
 from zarrs._threads import available_cpus
+
+# pytest gives this module a name under which worker processes, which have the same path, do not
+# find it, nor the functions that are sent to them.
+sys.modules["test_dask_xarray"] = sys.modules[__name__]
+__name__ = "test_dask_xarray"
 
 SHAPE = (96, 64)
 CHUNKS = (24, 16)

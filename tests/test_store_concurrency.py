@@ -384,6 +384,7 @@ def test_cancelled_while_waiting_for_a_lock(loops: Native) -> None:
 
 
 def interrupt_after(seconds: float) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored in background jobs
     threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
 
 
