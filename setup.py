@@ -43,17 +43,24 @@ MODULES = {
     "zarrs._read_shards": None,
     "zarrs._region": None,
     "zarrs._shard_index": None,
+    "zarrs._strings": "numpy",
     "zarrs._workspace": None,
     "zarrs._write": None,
     "zarrs._write_chunks": "openmp",
     "zarrs._write_shards": "openmp",
+    "zarrs.codecs._checksums": None,
     "zarrs.codecs._crc32c": None,
     "zarrs.codecs._blosc": "blosc",
     "zarrs.codecs._blosc2": "blosc2",
     "zarrs.codecs._zstd": "zstd",
     "zarrs.codecs._zlib": "zlib",
+    "zarrs.codecs._zlib_checksums": "zlib",
     "zarrs.codecs._lz4": "lz4",
+    "zarrs.codecs._bz2": "bz2",
+    "zarrs.codecs._filters": None,
     "zarrs.codecs._libdeflate": "libdeflate",
+    "zarrs.codecs._lzma": "lzma",
+    "zarrs.codecs._python": None,
 }
 
 
@@ -83,7 +90,8 @@ DIRECTIVES = {
     "boundscheck": DEBUG,
     "initializedcheck": DEBUG,
 }
-COMPILE_ARGS = ["-Izarrs", "-fvisibility=hidden", "-Wall", "-Wextra"]
+# Fused multiply-add would round filters' results in another way than NumPy does.
+COMPILE_ARGS = ["-Izarrs", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra"]
 if DEBUG:  # Cython's own code for a failed check in prange draws the warning that is off here
     COMPILE_ARGS += ["-O0", "-g", "-UNDEBUG", "-Wno-maybe-uninitialized"]
 else:
@@ -124,15 +132,18 @@ class BuildExt(build_ext):
         stamp.write_text(state)
 
     def find_libraries(self) -> dict[str, found.Library | None]:
-        """Find every library. Only OpenMP and libdeflate may be None."""
+        """Find every library. Only OpenMP and those in found.DYNAMIC may be None."""
         libraries: dict[str, found.Library | None] = {}
         if SYSTEM:
-            libraries.update(found.from_system())
+            libraries.update(found.from_system(self.compiler))
         else:
             libraries.update(found.from_wheels())
-            libraries["libdeflate"] = found.find_libdeflate(self.compiler)
+            # A wheel that links a system's libbz2 or liblzma would not load where there is none.
+            libraries.update(dict.fromkeys(found.DYNAMIC))
+            libraries["libdeflate"] = found.find_linkable("libdeflate", self.compiler)
             if libraries["libdeflate"] is None:
                 print("zarrs: no libdeflate here: it is looked for at run time", file=sys.stderr)
+        libraries["numpy"] = found.find_numpy()
         libraries["openmp"] = found.find_openmp(self.compiler)
         if libraries["openmp"] is None:
             message = (
@@ -160,16 +171,16 @@ class BuildExt(build_ext):
             extension.extra_link_args += library.link_args
         if SYSTEM and MODULES[extension.name] == "zlib":
             extension.define_macros = [("ZARRS_SYSTEM_ZLIB", "1")]
-        if MODULES[extension.name] == "libdeflate":
+        if MODULES[extension.name] in found.DYNAMIC:
             if library is not None:
-                extension.define_macros = [("ZARRS_LINK_LIBDEFLATE", "1")]
+                extension.define_macros = [("ZARRS_LINKED", "1")]
             elif not found.MACOS:
                 extension.extra_link_args += ["-ldl"]
 
     def build_info(self, libraries: dict[str, found.Library | None]) -> str:
         """Return the module zarrs._build_info; zarrs/_build_info.pyi says what is in it."""
         versions = {n: None if lib is None else lib.found for n, lib in libraries.items()}
-        del versions["openmp"]
+        del versions["openmp"], versions["numpy"]
         constants = {
             "BUILD": BUILD,
             "COMPILER": found.compiler_version(self.compiler),

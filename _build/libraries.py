@@ -49,6 +49,43 @@ SYSTEM = {
     "zlib": System("zlib", "1.2.11", "zlib1g-dev", "zlib"),
     "lz4": System("liblz4", "1.9", "liblz4-dev", "lz4-c"),
     "libdeflate": System("libdeflate", "1.10", "libdeflate-dev", "libdeflate"),
+    "bz2": System("bzip2", "1.0", "libbz2-dev", "bzip2"),
+    "lzma": System("liblzma", "5.2", "liblzma-dev", "xz"),
+}
+
+# Libraries that are looked up at run time where they are not linked; see zarrs/_native/dynamic.h.
+DYNAMIC = ("bz2", "libdeflate", "lzma")
+
+
+class Probe(NamedTuple):
+    """How to find a library that pkg-config may not know of."""
+
+    flag: str
+    program: str
+    version: str  # the preprocessor makes it of the last line
+
+
+# bzip2's own build writes no .pc file, and Debian's packages follow it.
+PROBES = {
+    "bz2": Probe(
+        "-lbz2",
+        "#include <bzlib.h>\nint main(void) { return *BZ2_bzlibVersion() == 0; }",
+        "unknown version",
+    ),
+    "libdeflate": Probe(
+        "-ldeflate",
+        """
+            #include <libdeflate.h>
+            #if LIBDEFLATE_VERSION_MAJOR == 1 && LIBDEFLATE_VERSION_MINOR < 10
+            #error too old
+            #endif
+            int main(void) {
+                libdeflate_free_decompressor(libdeflate_alloc_decompressor());
+                return 0;
+            }
+        """,
+        "#include <libdeflate.h>\nLIBDEFLATE_VERSION_STRING",
+    ),
 }
 
 # Per library: the wheel, the archive in it that holds the library, and a header that lies beside
@@ -95,14 +132,17 @@ def _from_wheel(distribution: str, archive: str, header: str) -> Library:
     )
 
 
-def from_system() -> dict[str, Library]:
-    """Ask pkg-config for every library; one error names all that are missing or too old."""
+def from_system(compiler: Any) -> dict[str, Library]:
+    """Find every library in the system; one error names all that are missing or too old."""
     if not shutil.which(_pkg_config()):
         raise SystemExit(
             "zarrs: ZARRS_USE_SYSTEM_LIBS=1 needs pkg-config (Debian: apt-get install pkg-config; "
             "conda: pkg-config; or name it in PKG_CONFIG)."
         )
-    libraries = {name: _from_pkg_config(system) for name, system in SYSTEM.items()}
+    libraries = {
+        name: find_linkable(name, compiler) if name in PROBES else _from_pkg_config(system)
+        for name, system in SYSTEM.items()
+    }
     wrong = [SYSTEM[name] for name, library in libraries.items() if library is None]
     if wrong:
         raise SystemExit(
@@ -145,28 +185,22 @@ def _ask(*question: str) -> str | None:
     return answer.stdout.strip() if answer.returncode == 0 else None
 
 
-def find_libdeflate(compiler: Any) -> Library | None:
-    """Find libdeflate, which is in no wheel, through pkg-config or just by trying."""
-    system = SYSTEM["libdeflate"]
-    guesses = [_from_pkg_config(system), Library("", link_args=["-ldeflate"])]
-    major, minor = system.minimum.split(".")
+def find_linkable(name: str, compiler: Any) -> Library | None:
+    """Find one of PROBES, through pkg-config or just by trying."""
+    probe = PROBES[name]
+    guesses = [_from_pkg_config(SYSTEM[name]), Library("", link_args=[probe.flag])]
     for guess in filter(None, guesses):
-        source = f"""
-            #include <libdeflate.h>
-            #if LIBDEFLATE_VERSION_MAJOR == {major} && LIBDEFLATE_VERSION_MINOR < {minor}
-            #error too old
-            #endif
-            int main(void) {{
-                libdeflate_free_decompressor(libdeflate_alloc_decompressor());
-                return 0;
-            }}
-        """
-        if _links(compiler, source, *guess.compile_args, *guess.link_args):
-            version = guess.found or _expand(
-                compiler, "#include <libdeflate.h>\nLIBDEFLATE_VERSION_STRING"
-            )
+        if _links(compiler, probe.program, *guess.compile_args, *guess.link_args):
+            version = guess.found or _expand(compiler, probe.version)
             return Library(version, guess.compile_args, link_args=guess.link_args)
     return None
+
+
+def find_numpy() -> Library:
+    """Find NumPy's headers, which are a build requirement."""
+    import numpy
+
+    return Library(numpy.__version__, ["-isystem", numpy.get_include()])
 
 
 def find_openmp(compiler: Any) -> Library | None:

@@ -177,7 +177,7 @@ def test_compare(tmp_path: Path) -> None:
         report["environment"]
     )
     results = report["results"]
-    assert len({(result["case"], result["operation"]) for result in results}) == 11 * 5
+    assert len({(result["case"], result["operation"]) for result in results}) == 15 * 5
     for result in results:
         assert result["errors"] == {}
         assert set(result["median"]) == {"default", "tensorstore", "zarrs"}

@@ -199,7 +199,8 @@ def test_no_memory_is_a_memory_error() -> None:
     for stage in (-2, -1, 0, 3):
         error = exception_of(
             Failure(0, Status.NO_MEMORY, stage, 1, 2, 0, 0, 0),
-            keys=["a/c/0"], root="/", ndim=1, codecs=[[], []], grid=[4], writing=True,
+            keys=["a/c/0"], root="/", ndim=1, codecs=[[], []], items="bytes", grid=[4],
+            writing=True,
         )  # fmt: skip
         assert isinstance(error, MemoryError)
         assert "inner chunk (2,) of shard 'c/0'" in str(error)

@@ -1,7 +1,8 @@
-"""From zarr's codecs and data types to native chains, or to the reason why not.
+"""From zarr's codecs and data types to chains of stages, native ones and others.
 
 Only the exact classes known here are native: a subclass, or a class registered in place of one of
-them, may do something else.
+them, may do something else. Whatever has no native form runs in Python, for its stage only. What
+not even that can be done with is left to zarr's pipeline, with the reason.
 """
 
 from __future__ import annotations
@@ -12,38 +13,44 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numcodecs.blosc import Blosc
-from numcodecs.gzip import GZip
-from numcodecs.lz4 import LZ4
-from numcodecs.zlib import Zlib
-from numcodecs.zstd import Zstd
+from numcodecs.vlen import VLenBytes, VLenUTF8
+from zarr.abc.codec import ArrayArrayCodec, ArrayBytesCodec
 from zarr.codecs import (
-    BloscCodec,
     BytesCodec,
     Crc32cCodec,
-    GzipCodec,
     ShardingCodec,
     TransposeCodec,
-    ZstdCodec,
+    VLenBytesCodec,
+    VLenUTF8Codec,
 )
+from zarr.codecs import numcodecs as wrapped
 from zarr.codecs._v2 import V2Codec
 from zarr.core.dtype.common import HasEndianness
 
 from zarrs import _core
-from zarrs.codecs import _blosc, _registry  # noqa: F401  (registers the native codecs)
+from zarrs._bytes_codecs import native_bytes_codec, native_zarr_codec
+from zarrs._filters import FILTERS, native_filter
+from zarrs._python_stages import NumcodecsStage, python_stage
+from zarrs.codecs import _registry  # noqa: F401  (registers the native codecs)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
-Stage = tuple[str, tuple[int, ...]]  # registered name and parameters of a native codec
+    from zarr.core.array_spec import ArraySpec
+
+Stage = tuple[str, tuple[int, ...]]  # registered name and parameters
 Segment = tuple[int, int, int]  # offset, unit and count of numbers in an item
+DType = np.dtype[Any]
 
-SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
-AUTOSHUFFLE = -1
-GZIP, ZLIB = 0, 1
-MAX_BLOSC_TYPESIZE = 255
 THREADED = ("blosc",)  # encoders that can use several threads for one chunk
 WRITE_ORDERS = {"lexicographic": 0, "unordered": 0, "colexicographic": 1, "morton": 2}
 MAX_DEPTH = 8  # of shards in shards
+MAX_STAGES = 16
+BYTES = np.dtype(np.uint8)
+
+# zarr's wrappers of numcodecs for format 3.
+WRAPPERS = tuple(getattr(wrapped, name) for name in wrapped.__all__ if not name.startswith("_"))
+STRING_CODECS = {VLenUTF8Codec: "T", VLenUTF8: "T", VLenBytesCodec: "O", VLenBytes: "O"}
 
 
 @dataclass(frozen=True)
@@ -55,18 +62,22 @@ class Part:
     name : str
         The codec or store, with its configuration where that matters.
     native : bool
-        Whether this package runs it.
+        Whether native code runs it.
     reason : str
         Why not; or, of a store, how its bytes are reached if not as files.
+    python : bool
+        Whether it runs in Python, for this stage only: all others are what they are. If it is
+        neither this nor native, zarr's own pipeline takes the whole chain.
     """
 
     name: str
     native: bool
     reason: str = ""
+    python: bool = False
 
     def __str__(self) -> str:
         """Return this on one line."""
-        kind = ["native"] if self.native else []
+        kind = ["native"] if self.native else ["in Python"] if self.python else []
         return f"{self.name}: {', '.join([*kind, *filter(None, [self.reason])])}"
 
 
@@ -77,44 +88,49 @@ class Chain:
     Attributes
     ----------
     parts : tuple of Part
-        All stages in the order of encoding.
+        All codecs in the order of encoding.
     reason : str
-        Why the chain is not native; empty if it is. The other attributes need it to be empty.
+        Why zarr's pipeline takes all of it; empty if it does not. The other attributes need it to
+        be empty.
     dtype : numpy.dtype
         The array's data type.
     stored : numpy.dtype
         The data type as it lies in a decoded chunk.
     order : tuple of int
         The array's axes in the order in which chunks are stored.
+    items : str
+        The name of the codec that makes bytes of items.
     names : tuple of tuple of str
-        The bytes-to-bytes codecs in the order of encoding: those of a chunk; if that is a shard,
+        The codecs of the stages in the order of encoding: those of a chunk; if that is a shard,
         those of its inner chunks; and so on.
     reader, writer : _core.Chain
+    python : bool
+        Whether some stage runs in Python.
+    by_shape : bool
+        Whether this holds for chunks of one shape only.
+    strings : bool
+        Whether items are strings, or bytes, of variable length.
+    threaded : bool
+        Whether some encoder can use several threads for one chunk.
     """
 
     parts: tuple[Part, ...]
     reason: str
-    dtype: np.dtype[Any]
-    stored: np.dtype[Any]
+    dtype: DType
+    stored: DType
     order: tuple[int, ...]
+    items: str
     names: tuple[tuple[str, ...], ...]
     reader: _core.Chain
     writer: _core.Chain
-
-    @property
-    def threaded(self) -> bool:
-        """Whether some encoder can use several threads for one chunk."""
-        return any(name in THREADED for name in self.names[-1])
+    python: bool
+    by_shape: bool
+    strings: bool
+    threaded: bool
 
 
 def make_chain(
-    codecs: Iterable[Any],
-    zdtype: Any,
-    ndim: int,
-    order: str,
-    *,
-    validate_checksums: bool,
-    depth: int = 0,
+    codecs: Iterable[Any], spec: ArraySpec, *, validate_checksums: bool, depth: int = 0
 ) -> Chain:
     """Prepare the chain of an array.
 
@@ -122,98 +138,319 @@ def make_chain(
     ----------
     codecs : iterable of zarr.abc.codec.Codec
         All codecs, in the order of encoding, evolved for the array.
-    zdtype : zarr.core.dtype.ZDType
-        The array's data type.
-    ndim : int
-        Number of dimensions.
-    order : {"C", "F"}
-        Memory order in the array's specification; it counts for format 2 only.
+    spec : zarr.core.array_spec.ArraySpec
+        Of its chunks; if the chain is not ``by_shape``, that of one stands for all.
     validate_checksums : bool
         Whether checksums are verified.
     depth : int
         In how many shards these chunks are.
     """
-    dtype = np.dtype(zdtype.to_native_dtype())
-    stored = dtype
-    axes = tuple(range(ndim))
-    parts: list[Part] = []
-    stages: list[Stage] = []
-    problem = _dtype_problem(dtype)
-    inner: Chain | None = None
-    sharding: Any = None
-
-    def add(name: str, stage: Stage | str | None) -> None:
-        # A stage, a reason, or nothing: codecs that are but a layout leave no stage.
-        reason = stage if isinstance(stage, str) else ""
-        parts.append(Part(name, not reason, reason))
-        if stage is not None and not isinstance(stage, str):
-            stages.append(stage)
-
+    builder = _Builder(spec, validate_checksums, depth)
     for codec in codecs:
+        builder.add(codec)
+    return builder.finish()
+
+
+class _Builder:
+    # A chain on its way, codec by codec in the order of encoding.
+
+    def __init__(self, spec: ArraySpec, validate: bool, depth: int) -> None:
+        self.spec = spec  # what the next codec is handed
+        self.validate = validate
+        self.depth = depth
+        self.dtype: DType = np.dtype(spec.dtype.to_native_dtype())
+        self.data: DType | None = self.dtype  # what it is made of; None: nobody knows
+        self.stored = self.dtype
+        self.axes = tuple(range(len(spec.shape)))
+        self.is_array = True  # not bytes yet
+        self.in_order = False  # some stage sees where in the chunk an item is
+        self.by_shape = False
+        self.strings = False
+        self.items = "bytes"
+        self.parts: list[Part] = []
+        self.stages: list[Stage] = []
+        self.names: list[str] = []
+        self.kept: list[Any] = []
+        self.inner: Chain | None = None
+        self.sharding: Any = None
+
+    # Parts and stages
+
+    def native(self, name: str, *stages: Stage) -> None:
+        self.parts.append(Part(name, native=True))
+        for stage in stages:
+            self.push(name, stage)
+
+    def push(self, name: str, stage: Stage) -> None:
+        self.stages.append(stage)
+        self.names.append(name)
+
+    def refuse(self, name: str, reason: str) -> None:
+        self.parts.append(Part(name, native=False, reason=reason))
+
+    def in_python(self, name: str, reason: str, stage: Any) -> None:
+        self.parts.append(Part(name, native=False, reason=reason, python=True))
+        self.push(name, ("python", (id(stage),)))
+        self.kept.append(stage)
+        self.in_order = True
+        self.by_shape = True
+
+    def swap(self, name: str, dtype: DType) -> None:
+        # Between foreign numbers and those of the machine.
+        if foreign_order(dtype):
+            unit = dtype.itemsize // 2 if dtype.kind == "c" else dtype.itemsize
+            self.push(name, ("swap", (unit,)))
+
+    # Codecs
+
+    def add(self, codec: Any) -> None:
         kind = type(codec)
-        if kind is TransposeCodec:
-            axes = tuple(axes[k] for k in codec.order)
-            add("transpose", None)
+        name = _name_of(codec)
+        if kind is TransposeCodec and not self.in_order:
+            self.axes = tuple(self.axes[k] for k in codec.order)
+            self.spec = codec.resolve_metadata(self.spec)
+            self.native(name)
+        elif kind in STRING_CODECS:
+            self.add_strings(codec, name)
         elif kind is BytesCodec:
-            stored = _stored_dtype(zdtype, dtype, codec)
-            add("bytes", problem or None)
-        elif kind is ShardingCodec:
-            sharding = codec
-            add("sharding_indexed", _sharding_problem(codec, ndim, depth) or None)
-            if depth == MAX_DEPTH:
-                continue
-            inner = make_chain(
-                codec.codecs,
-                zdtype,
-                ndim,
-                order,
-                validate_checksums=validate_checksums,
-                depth=depth + 1,
-            )
-            stored = inner.stored
-            problem_inside = _division_problem(codec, inner)
-            if problem_inside:
-                parts[-1] = Part("sharding_indexed", False, problem_inside)
-            parts += [replace(part, name=f"sharding_indexed > {part.name}") for part in inner.parts]
+            self.add_bytes(codec, name)
+        elif kind is ShardingCodec and not self.stages:
+            self.add_shards(codec)
         elif kind is V2Codec:
-            axes = axes[::-1] if order == "F" else axes
-            add(f"order {order}", problem or None)
-            for filter_ in codec.filters or ():
-                add(_name_of(filter_), "v2 filters run in zarr's pipeline")
-            if codec.compressor is not None:
-                compressor = codec.compressor
-                add(_name_of(compressor), _v2_stage(compressor, dtype))
+            self.add_format_2(codec)
+        elif isinstance(codec, ArrayArrayCodec):
+            self.add_filter(codec, name)
+        elif self.is_array:
+            behind = "it comes after a codec that changes items" if kind is ShardingCodec else ""
+            self.add_zarr_stage(codec, name, behind or _unknown(codec))
         else:
-            make = STAGES.get(kind)
-            unknown = f"{kind.__module__}.{kind.__qualname__} has no native counterpart"
-            add(_name_of(codec), make(codec, validate_checksums) if make else unknown)
+            self.add_bytes_codec(codec, name)
 
-    reason = "; ".join(f"{part.name}: {part.reason}" for part in parts if not part.native)
-    if reason:
-        stages, inner = [], None
-    names: tuple[tuple[str, ...], ...] = (tuple(name for name, _ in stages),)
-    reader_shard = writer_shard = None
-    if inner is not None:
-        names += inner.names
-        reader_shard = _shard(sharding, inner, inner.reader, validate_checksums)
-        writer_shard = _shard(sharding, inner, inner.writer, validate_checksums)
-    return Chain(
-        parts=tuple(parts),
-        reason=reason,
-        dtype=dtype,
-        stored=stored,
-        order=axes,
-        names=names,
-        reader=_reader(stages, reader_shard),
-        writer=_core.Chain(stages, shard=writer_shard),
-    )
+    def add_bytes(self, codec: BytesCodec, name: str) -> None:
+        self.is_array = False
+        problem = _dtype_problem(self.dtype)
+        if problem:
+            self.refuse(name, problem)
+            return
+        assert self.data is not None
+        stored = _stored_dtype(self.spec.dtype, self.data, codec)
+        if not self.stages:
+            self.stored = stored
+            self.native(name)
+        elif stored == self.data:
+            self.native(name)
+        elif stored.names is None and stored.subdtype is None:
+            self.parts.append(Part(name, native=True))
+            self.swap(name, stored if foreign_order(stored) else self.data)
+        else:
+            self.add_zarr_stage(codec, name, f"items of {self.data} come from another codec")
+        self.data = BYTES
+
+    def add_filter(self, codec: Any, name: str) -> None:
+        problem = _dtype_problem(self.dtype)
+        if problem:
+            self.refuse(name, problem)
+            return
+        found: Any = _unknown(codec)
+        assert self.data is not None
+        if type(codec) in WRAPPERS:
+            # Numbers are what their data type says; numcodecs looks at their bytes.
+            foreign = foreign_order(self.data) or foreign_order(self.dtype)
+            found = "numbers are in foreign byte order" if foreign else None
+            found = found or native_filter(codec._codec, self.data)
+        elif type(codec).__module__.startswith("zarr.codecs."):
+            found = native_filter(codec, self.data)
+        if isinstance(found, str):
+            self.add_zarr_stage(codec, name, found)
+            return
+        self.spec = codec.resolve_metadata(self.spec)
+        self.push_filter(name, found)
+
+    def push_filter(self, name: str, found: Any) -> None:
+        # The stage itself works in the byte order of the machine, unless it takes any bytes.
+        if not self.stages and found.source != BYTES:
+            self.stored = found.source.newbyteorder("=")
+        elif self.stages:
+            self.swap(name, found.source)
+        self.native(name, (found.name, found.params))
+        self.swap(name, found.target)
+        self.kept.append(found.keep)
+        self.data = found.target
+        self.in_order = self.in_order or not found.elementwise
+
+    def add_zarr_stage(self, codec: Any, name: str, reason: str) -> None:
+        problem = _dtype_problem(self.dtype) if isinstance(codec, ArrayBytesCodec) else ""
+        if problem or (self.is_array and self.data is None):
+            self.refuse(name, problem or reason)
+            return
+        source = self.data if self.data is not None else BYTES
+        try:
+            stage, self.spec = python_stage(codec, self.spec, source)
+        except Exception as error:  # so that zarr raises it where it would have
+            self.refuse(name, f"{reason}; {type(error).__name__}: {error}")
+            return
+        self.in_python(name, reason, stage)
+        if isinstance(codec, ArrayArrayCodec):
+            self.data = np.dtype(self.spec.dtype.to_native_dtype())
+        else:
+            if isinstance(codec, ArrayBytesCodec):
+                self.items = name
+            self.is_array = False
+            self.data = BYTES
+
+    def add_bytes_codec(self, codec: Any, name: str) -> None:
+        if type(codec) in WRAPPERS:
+            found = self.native_numcodec(codec._codec, name)
+        else:
+            stage = native_zarr_codec(codec, self.validate)
+            found = stage if isinstance(stage, str) else None
+            if not isinstance(stage, str):
+                self.native(name, stage)
+        if found is not None:
+            self.add_zarr_stage(codec, name, found)
+
+    def add_strings(self, codec: Any, name: str) -> None:
+        self.is_array = False
+        self.items = name
+        self.data = BYTES
+        if self.stages or self.dtype.kind != STRING_CODECS[type(codec)]:
+            self.refuse(name, f"items of data type {self.dtype} come to it")
+            return
+        self.strings = True
+        self.native(name)
+
+    def add_shards(self, codec: Any) -> None:
+        name = "sharding_indexed"
+        problem = _sharding_problem(codec, len(self.spec.shape), self.depth)
+        self.sharding = codec
+        self.is_array = False
+        self.data = BYTES
+        if self.depth == MAX_DEPTH or len(codec.chunk_shape) != len(self.spec.shape):
+            self.refuse(name, problem)
+            return
+        inner = make_chain(
+            codec.codecs,
+            replace(self.spec, shape=tuple(codec.chunk_shape)),
+            validate_checksums=self.validate,
+            depth=self.depth + 1,
+        )
+        self.inner = inner
+        self.stored = inner.stored
+        self.items = inner.items
+        self.strings = inner.strings
+        self.parts.append(Part(name, native=True))
+        if not problem:
+            problem = _division_problem(codec, inner)
+        if problem:
+            self.parts[-1] = Part(name, native=False, reason=problem)
+        self.parts += [replace(part, name=f"{name} > {part.name}") for part in inner.parts]
+
+    def add_format_2(self, codec: V2Codec) -> None:
+        if self.spec.order == "F":
+            self.axes = self.axes[::-1]
+        filters = list(codec.filters or ())
+        codecs = [*filters, *([] if codec.compressor is None else [codec.compressor])]
+        if filters and type(filters[0]) in STRING_CODECS:
+            self.add_strings(filters[0], _name_of(filters[0]))
+            del codecs[0]
+        else:
+            problem = _dtype_problem(self.dtype)
+            if problem:
+                self.refuse(f"order {self.spec.order}", problem)
+            else:
+                self.native(f"order {self.spec.order}")
+        waiting: NumcodecsStage | None = None  # a Python stage that others may join
+        for one in codecs:
+            name = _name_of(one)
+            if getattr(one, "codec_id", None) == "pickle":
+                self.refuse(name, "zarr decides whether pickles may be read")
+                continue
+            found = self.native_numcodec(one, name)
+            if not isinstance(found, str):
+                if waiting is not None:
+                    waiting.target = self.data if self.data is not None else BYTES
+                waiting = None
+                continue
+            waiting = self.add_numcodecs_stage(one, name, found, waiting)
+        self.is_array = False
+
+    def add_numcodecs_stage(
+        self, codec: Any, name: str, reason: str, waiting: NumcodecsStage | None
+    ) -> NumcodecsStage:
+        if waiting is None:
+            shape = self.spec.shape if not self.stages else None
+            waiting = NumcodecsStage(self.data, shape, self.spec.order)
+            self.in_python(name, reason, waiting)
+        else:
+            self.parts.append(Part(name, native=False, reason=reason, python=True))
+            self.names[-1] += f" or {name}"
+        waiting.codecs.append(codec)
+        self.data = None
+        return waiting
+
+    def native_numcodec(self, codec: Any, name: str) -> str | None:
+        # Adds a native stage; or returns the reason why there is none.
+        if self.data is None:
+            known = BYTES
+            if type(codec) is Blosc and not getattr(codec, "typesize", None):
+                return "the size of the items that it is handed is not known"
+        else:
+            known = self.data
+        stage = native_bytes_codec(codec, known.itemsize, self.validate)
+        if not isinstance(stage, str):
+            self.native(name, stage)
+            self.data = BYTES
+            return None
+        found = native_filter(codec, known)
+        if isinstance(found, str):
+            return found if type(codec) in FILTERS else stage
+        self.push_filter(name, found)
+        return None
+
+    # The end
+
+    def finish(self) -> Chain:
+        reason = "; ".join(
+            f"{part.name}: {part.reason}" for part in self.parts if not (part.native or part.python)
+        )
+        inner = self.inner
+        if len(self.stages) > MAX_STAGES:
+            reason = reason or f"more than {MAX_STAGES} stages"
+        if reason:
+            self.stages, self.names, inner = [], [], None
+        names: tuple[tuple[str, ...], ...] = (tuple(self.names),)
+        reader_shard = writer_shard = None
+        if inner is not None:
+            names += inner.names
+            reader_shard = _shard(self.sharding, inner, inner.reader, self.validate)
+            writer_shard = _shard(self.sharding, inner, inner.writer, self.validate)
+        strings = self.strings and inner is None
+        return Chain(
+            parts=tuple(self.parts),
+            reason=reason,
+            dtype=self.dtype,
+            stored=self.stored,
+            order=self.axes,
+            items=self.items,
+            names=names,
+            reader=_reader(self.stages, reader_shard, strings, self.kept),
+            writer=_core.Chain(self.stages, shard=writer_shard, strings=strings, keep=self.kept),
+            python=any(part.python for part in self.parts),
+            by_shape=self.by_shape,
+            strings=self.strings,
+            threaded=(
+                inner.threaded if inner else any(name in THREADED for name, _ in self.stages)
+            ),
+        )
 
 
-def _reader(stages: Sequence[Stage], shard: _core.Shard | None) -> _core.Chain:
+def _reader(
+    stages: Sequence[Stage], shard: _core.Shard | None, strings: bool, kept: Sequence[Any]
+) -> _core.Chain:
     # Checksums that nobody verifies are bytes at the end, and leave raw chunks what they are.
-    if stages and all(name == "crc32c" and not params[0] for name, params in stages):
-        return _core.Chain([], 4 * len(stages), shard)
-    return _core.Chain(stages, shard=shard)
+    if stages and all(name == "crc32c" and not any(params) for name, params in stages):
+        return _core.Chain([], 4 * len(stages), shard, strings)
+    return _core.Chain(stages, shard=shard, strings=strings, keep=kept)
 
 
 def _sharding_problem(codec: ShardingCodec, ndim: int, depth: int) -> str:
@@ -230,7 +467,7 @@ def _sharding_problem(codec: ShardingCodec, ndim: int, depth: int) -> str:
 
 def _division_problem(codec: ShardingCodec, inner: Chain) -> str:
     # zarr 3.1 checks that inner chunks fit their shard for the outermost shards only.
-    if inner.reader.shard is None or len(codec.chunk_shape) != len(inner.order):
+    if inner.reader.shard is None:
         return ""
     shape = [codec.chunk_shape[k] for k in inner.order]
     if all(m > 0 and n % m == 0 for n, m in zip(shape, inner.reader.shard.shape, strict=True)):
@@ -250,6 +487,10 @@ def _shard(codec: Any, inner: Chain, chain: _core.Chain, validate: bool) -> _cor
         verify=validate,
         write_order=WRITE_ORDERS[getattr(codec, "subchunk_write_order", "morton")],
     )
+
+
+def _unknown(codec: Any) -> str:
+    return f"{type(codec).__module__}.{type(codec).__qualname__} has no native counterpart"
 
 
 def _name_of(codec: Any) -> str:
@@ -284,58 +525,6 @@ def _stored_dtype(zdtype: Any, dtype: np.dtype[Any], codec: Any) -> np.dtype[Any
     if endian is not None and dtype.fields:
         return dtype.newbyteorder(endian)
     return dtype
-
-
-def _blosc_stage(codec: BloscCodec, _validate: bool) -> Stage | str:
-    return _blosc_params(
-        str(getattr(codec.cname, "value", codec.cname)),
-        codec.clevel,
-        SHUFFLES[str(getattr(codec.shuffle, "value", codec.shuffle))],
-        codec.typesize,
-        codec.blocksize,
-    )
-
-
-def _blosc_params(
-    cname: str, clevel: int, shuffle: int, typesize: int, blocksize: int
-) -> Stage | str:
-    if cname not in _blosc.COMPRESSORS:
-        return f"the compressor {cname!r} is not built in"
-    if not 0 <= clevel <= 9 or shuffle not in SHUFFLES.values() or blocksize < 0:
-        return f"clevel {clevel}, shuffle {shuffle}, blocksize {blocksize} are for zarr to judge"
-    # The library's own rule for sizes that do not fit a byte.
-    typesize = typesize if 0 < typesize <= MAX_BLOSC_TYPESIZE else 1
-    compressor = _blosc.COMPRESSORS.index(cname)
-    return "blosc", (compressor, clevel, shuffle, typesize, blocksize)
-
-
-STAGES: dict[type, Callable[[Any, bool], Stage | str]] = {
-    BloscCodec: _blosc_stage,
-    ZstdCodec: lambda codec, _: ("zstd", (codec.level, int(codec.checksum))),
-    GzipCodec: lambda codec, _: ("deflate", (codec.level, GZIP)),
-    Crc32cCodec: lambda _, validate: ("crc32c", (int(validate),)),
-}
-
-
-def _v2_stage(compressor: Any, dtype: np.dtype[Any]) -> Stage | str:
-    kind = type(compressor)
-    if kind is Blosc:
-        typesize = getattr(compressor, "typesize", None) or dtype.itemsize
-        shuffle = compressor.shuffle
-        if shuffle == AUTOSHUFFLE:
-            shuffle = SHUFFLES["bitshuffle" if typesize == 1 else "shuffle"]
-        return _blosc_params(
-            compressor.cname, compressor.clevel, shuffle, typesize, compressor.blocksize
-        )
-    if kind is Zstd:
-        return "zstd", (compressor.level, int(getattr(compressor, "checksum", False)))
-    if kind is GZip and 0 <= compressor.level <= 9:
-        return "deflate", (compressor.level, GZIP)
-    if kind is Zlib and -1 <= compressor.level <= 9:
-        return "deflate", (compressor.level, ZLIB)
-    if kind is LZ4:
-        return "lz4", (compressor.acceleration,)
-    return f"{kind.__module__}.{kind.__qualname__} has no native counterpart"
 
 
 def swapped_segments(a: np.dtype[Any], b: np.dtype[Any]) -> list[Segment] | None:

@@ -16,6 +16,10 @@ cdef Status decode_chunk(
     const Input* source, const ChainSpec* chain, Workspace* space, int64_t nbytes,
     uint8_t* dst, const uint8_t** decoded, Failure* failure) noexcept nogil
 
+cdef Status decode_open(
+    const Input* source, const ChainSpec* chain, Workspace* space, int64_t nbytes,
+    const uint8_t** decoded, size_t* n, Failure* failure) noexcept nogil
+
 cdef Status decode_shard(
     const Input* source, const ChainSpec* chain, Workspace* space, int64_t bound,
     uint8_t** data, Py_ssize_t* size, Failure* failure) noexcept nogil

@@ -4,13 +4,19 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
+from zarrs._checksum cimport add_checksum, compare_checksum, strip_checksum
 from zarrs._core cimport (
+    AT_START,
     CHECKSUM,
+    CHECKSUM_SIZE,
     MAX_SIZE,
     MAX_STAGES,
     NO_MEMORY,
+    NO_ROOM,
     OK,
+    VERIFY,
     WRONG_SIZE,
+    Buffer,
     ChainSpec,
     Failure,
     Input,
@@ -25,6 +31,7 @@ from zarrs._workspace cimport reserve
 cdef enum:
     ENCODED_PIECE = 128 * 1024  # bytes of a file read at once where work is done on the way
     THREADS_PARAM = 5  # the parameter of codecs that can work with several threads
+    GROWTH = 4  # so many times as big is the next attempt to decode what has no bound
 
 
 cdef inline size_t _longest(size_t bound) noexcept nogil:
@@ -32,43 +39,71 @@ cdef inline size_t _longest(size_t bound) noexcept nogil:
     return 2 * bound + 65536
 
 
-cdef Status _undo_outer_stages(
-    const ChainSpec* chain, int n_stages, Workspace* space, int64_t nbytes, const uint8_t** src,
-    size_t* n, Failure* failure,
+cdef size_t _stage_bound(const Stage* stage, size_t n) noexcept nogil:
+    # At most so many bytes make `n`; of a codec without a bound, a guess. 0: too many to count.
+    cdef size_t bound
+    if n > MAX_SIZE:
+        return 0
+    if stage.codec.kind == CHECKSUM:
+        bound = n + CHECKSUM_SIZE
+    elif stage.codec.bound != NULL:
+        bound = stage.codec.bound(&stage.params, n)
+    else:
+        bound = _longest(n)
+    return bound if bound <= MAX_SIZE else 0
+
+
+cdef Status _undo_stage(
+    const Stage* stage, Workspace* space, Buffer* target, size_t capacity, bint may_grow,
+    const uint8_t** src, size_t* n, bint* moved, Failure* failure,
 ) noexcept nogil:
-    # Decodes `n_stages` stages but the first (in encoding order); src and n become its input.
-    cdef size_t bounds[MAX_STAGES]
-    cdef const Stage* stage
-    cdef Status status
-    cdef uint8_t* dst
-    cdef size_t capacity, written
-    cdef int turn = 0  # which of the two buffers is free
-    cdef int k
-    if n_stages < 2:
-        return OK
-    bounds[0] = nbytes
-    for k in range(1, n_stages):
-        stage = &chain.stages[k - 1]
-        bounds[k] = stage.codec.bound(&stage.params, bounds[k - 1])
-        if bounds[k] < bounds[k - 1] or bounds[k] > MAX_SIZE:
+    # Decodes one stage, into `target` unless the bytes can stay where they are.
+    cdef Status status = WRONG_SIZE
+    cdef uint8_t* dst = NULL
+    cdef size_t written = 0
+    moved[0] = stage.codec.kind != CHECKSUM
+    if not moved[0]:
+        return strip_checksum(stage, src, n, failure)
+    failure.expected = capacity
+    while status == WRONG_SIZE and failure.expected == <int64_t> capacity:
+        dst = reserve(target, capacity)
+        if dst == NULL:
             return NO_MEMORY
-    for k in range(n_stages - 1, 0, -1):
-        stage = &chain.stages[k]
-        failure.stage = k
-        dst = NULL
-        capacity = _longest(bounds[k])
-        if stage.codec.kind != CHECKSUM:
-            dst = reserve(&space.stages[turn], capacity)
-            if dst == NULL:
-                return NO_MEMORY
-            turn = 1 - turn
         status = stage.codec.decode(&stage.params, &space.decoders[stage.slot], src[0], n[0],
                                     dst, capacity, &written, failure)
+        if not may_grow or failure.expected != <int64_t> capacity:
+            break
+        capacity *= GROWTH
+        failure.expected = capacity
+    if status == OK:
+        src[0] = dst
+        n[0] = written
+    return status
+
+
+cdef Status _undo_stages(
+    const ChainSpec* chain, int first, int n_stages, Workspace* space, int64_t nbytes,
+    const uint8_t** src, size_t* n, Failure* failure,
+) noexcept nogil:
+    # Decodes stages `n_stages` - 1 to `first`; src and n become their result, in scratch.
+    cdef size_t bounds[MAX_STAGES]
+    cdef Status status
+    cdef bint moved = False
+    cdef int turn = 0  # which of the two buffers is free
+    cdef int k
+    bounds[0] = nbytes
+    for k in range(1, n_stages):
+        bounds[k] = _stage_bound(&chain.stages[k - 1], bounds[k - 1])
+        if bounds[k] == 0 and bounds[k - 1] > 0:
+            return NO_MEMORY
+    for k in range(n_stages - 1, first - 1, -1):
+        failure.stage = k
+        status = _undo_stage(&chain.stages[k], space, &space.stages[turn], _longest(bounds[k]),
+                             chain.is_open, src, n, &moved, failure)
         if status != OK:
             return status
-        if dst != NULL:
-            src[0] = dst
-        n[0] = written
+        if moved:
+            turn = 1 - turn
     return OK
 
 
@@ -98,26 +133,27 @@ cdef Status _read_encoded(
     n[0] = size
     n_stages[0] = chain.n_stages
     if (
-        source.data != NULL or last.codec.extend == NULL or not last.params.v[0]
-        or size < last.codec.trailer
+        source.data != NULL or last.codec.kind != CHECKSUM or not last.codec.piecewise
+        or not last.params.v[VERIFY] or last.params.v[AT_START] or size < CHECKSUM_SIZE
     ):
         return view_input(source, size, 0, &space.file, src, failure)
     data = reserve(&space.file, size)
     if data == NULL:
         return NO_MEMORY
     src[0] = data
-    size -= last.codec.trailer
+    size -= CHECKSUM_SIZE
+    checksum = last.codec.first
     while offset < size and status == OK:
         step = min(size - offset, <Py_ssize_t> ENCODED_PIECE)
         status = read_input(source, data + offset, step, offset, failure)
         if status == OK:
-            checksum = last.codec.extend(checksum, data + offset, step)
+            checksum = last.codec.extend(&last.params, checksum, data + offset, step)
         offset += step
     if status == OK:
-        status = read_input(source, data + size, last.codec.trailer, size, failure)
+        status = read_input(source, data + size, CHECKSUM_SIZE, size, failure)
     if status == OK:
         failure.stage = chain.n_stages - 1
-        status = last.codec.compare(checksum, data + size, failure)
+        status = compare_checksum(checksum, data + size, failure)
     n[0] = size
     n_stages[0] -= 1
     return status
@@ -149,13 +185,13 @@ cdef Status decode_chunk(
         return read_input(source, dst, nbytes, 0, failure)
     status = _read_encoded(source, chain, space, &src, &n, &n_stages, failure)
     if status == OK:
-        status = _undo_outer_stages(chain, n_stages, space, nbytes, &src, &n, failure)
+        status = _undo_stages(chain, 1, n_stages, space, nbytes, &src, &n, failure)
     if status != OK:
         return status
     failure.stage = 0
     if stage.codec.kind == CHECKSUM:
         if n_stages > 0:
-            status = stage.codec.decode(&stage.params, NULL, src, n, NULL, 0, &n, failure)
+            status = strip_checksum(stage, &src, &n, failure)
         if status == OK:
             status = check_size(nbytes, n, failure)
         if status == OK:
@@ -176,6 +212,18 @@ cdef Status decode_chunk(
     return status
 
 
+cdef Status decode_open(
+    const Input* source, const ChainSpec* chain, Workspace* space, int64_t nbytes,
+    const uint8_t** decoded, size_t* n, Failure* failure,
+) noexcept nogil:
+    """Decode a chunk that may be of any size into scratch; ``nbytes`` is a guess."""
+    cdef int n_stages = 0
+    cdef Status status = _read_encoded(source, chain, space, decoded, n, &n_stages, failure)
+    if status == OK:
+        status = _undo_stages(chain, 0, n_stages, space, nbytes, decoded, n, failure)
+    return status
+
+
 cdef Status _decode_shard(
     const Input* source, const ChainSpec* chain, Workspace* space, int64_t bound,
     uint8_t** data, Py_ssize_t* size, Failure* failure,
@@ -183,36 +231,31 @@ cdef Status _decode_shard(
     cdef const Stage* stage = &chain.stages[0]
     cdef const uint8_t* src = NULL
     cdef size_t n = 0
-    cdef size_t capacity
     cdef int n_stages = 0
+    cdef bint moved = False
     cdef uint8_t* shrunk
+    cdef Buffer target
     cdef Status status = _read_encoded(source, chain, space, &src, &n, &n_stages, failure)
+    target.data = NULL
+    target.capacity = 0
     if status == OK:
-        status = _undo_outer_stages(chain, n_stages, space, bound, &src, &n, failure)
+        status = _undo_stages(chain, 1, n_stages, space, bound, &src, &n, failure)
+    if status == OK and n_stages > 0:
+        failure.stage = 0
+        status = _undo_stage(stage, space, &target, _longest(bound), chain.is_open, &src, &n,
+                             &moved, failure)
+    data[0] = target.data
     if status != OK:
         return status
-    failure.stage = 0
-    if n_stages > 0 and stage.codec.kind == CHECKSUM:
-        status = stage.codec.decode(&stage.params, NULL, src, n, NULL, 0, &n, failure)
-        if status != OK:
-            return status
-    if stage.codec.kind == CHECKSUM:
-        data[0] = <uint8_t*> malloc(max(n, <size_t> 1))
-        if data[0] == NULL:
-            return NO_MEMORY
-        memcpy(data[0], src, n)
-    else:
-        capacity = _longest(bound)
-        data[0] = <uint8_t*> malloc(capacity)
-        if data[0] == NULL:
-            return NO_MEMORY
-        status = stage.codec.decode(&stage.params, &space.decoders[stage.slot], src, n,
-                                    data[0], capacity, &n, failure)
-        if status != OK:
-            return status
+    if moved:
         shrunk = <uint8_t*> realloc(data[0], max(n, <size_t> 1))
-        if shrunk != NULL:
-            data[0] = shrunk
+    else:
+        shrunk = <uint8_t*> malloc(max(n, <size_t> 1))
+        if shrunk == NULL:
+            return NO_MEMORY
+        memcpy(shrunk, src, n)
+    if shrunk != NULL:
+        data[0] = shrunk
     size[0] = n
     return OK
 
@@ -253,7 +296,7 @@ cdef Status decode_prefix(
     if chain.n_stages > 1:
         status = _read_encoded(source, chain, space, &src, &n, &n_stages, failure)
         if status == OK:
-            status = _undo_outer_stages(chain, n_stages, space, nbytes, &src, &n, failure)
+            status = _undo_stages(chain, 1, n_stages, space, nbytes, &src, &n, failure)
         if status != OK:
             return status
     failure.stage = 0
@@ -284,43 +327,62 @@ cdef Status decode_prefix(
 
 
 cdef size_t encoded_bound(const ChainSpec* chain, size_t n) noexcept nogil:
-    """At most so many bytes does this package make of ``n``; 0: too many to count."""
-    cdef const Stage* stage
-    cdef size_t bound
+    """At most so many bytes does this package make of ``n``; 0: too many to count.
+
+    If the chain is open, it is a guess.
+    """
     cdef int k
     for k in range(chain.n_stages):
-        stage = &chain.stages[k]
-        bound = stage.codec.bound(&stage.params, n)
-        if bound < n or bound > MAX_SIZE:
-            return 0
-        n = bound
-    return n + chain.tail
+        if n > 0:
+            n = _stage_bound(&chain.stages[k], n)
+    return n + chain.tail if n > 0 else 0
+
+
+cdef Status _encode_stage(
+    const Stage* stage, Workspace* space, Buffer* target, int inner_threads,
+    const uint8_t** data, size_t* n, Failure* failure,
+) noexcept nogil:
+    cdef size_t capacity = _stage_bound(stage, n[0])
+    cdef size_t written = 0
+    cdef uint8_t* dst = reserve(target, capacity)
+    cdef Params params = stage.params
+    cdef Status status = OK
+    if dst == NULL or (capacity == 0 and n[0] > 0):
+        return NO_MEMORY
+    if stage.codec.kind == CHECKSUM:
+        add_checksum(stage, data[0], n[0], dst)
+        written = capacity
+    else:
+        params.v[THREADS_PARAM] = inner_threads
+        status = stage.codec.encode(&params, &space.encoders[stage.slot], data[0], n[0],
+                                    dst, capacity, &written, failure)
+        if status == NO_ROOM:
+            capacity = written
+            dst = reserve(target, capacity)
+            if dst == NULL:
+                return NO_MEMORY
+            status = stage.codec.encode(&params, &space.encoders[stage.slot], data[0], n[0],
+                                        dst, capacity, &written, failure)
+    data[0] = dst
+    n[0] = written
+    return status
 
 
 cdef Status encode_chunk(
     const ChainSpec* chain, Workspace* space, const uint8_t** data, size_t* n, int inner_threads,
     Failure* failure,
 ) noexcept nogil:
-    """Encode ``data`` stage by stage; in the end it points to the bytes to store."""
-    cdef const Stage* stage
-    cdef uint8_t* dst
-    cdef size_t capacity, written
-    cdef Params params
-    cdef Status status
+    """Encode ``data`` stage by stage; in the end it points to the bytes to store.
+
+    MISSING if a codec says that there is nothing to store.
+    """
+    cdef Status status = OK
     cdef int k
     for k in range(chain.n_stages):
-        stage = &chain.stages[k]
         failure.stage = k
-        params = stage.params
-        params.v[THREADS_PARAM] = inner_threads
-        capacity = stage.codec.bound(&params, n[0])
-        dst = reserve(&space.stages[k & 1], capacity)
-        if dst == NULL:
-            return NO_MEMORY
-        status = stage.codec.encode(&params, &space.encoders[stage.slot], data[0], n[0],
-                                    dst, capacity, &written, failure)
+        status = _encode_stage(&chain.stages[k], space, &space.stages[k & 1], inner_threads, data,
+                               n, failure)
         if status != OK:
-            return status
-        data[0] = dst
-        n[0] = written
-    return OK
+            data[0] = NULL
+            break
+    return status

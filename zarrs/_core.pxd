@@ -19,6 +19,10 @@ cdef enum Status:
     UNSUPPORTED = 7  # valid, but outside of what this codec reads or writes
     ENCODE_FAILED = 8  # code: the library's own
     BAD_INDEX = 9  # of a shard; code: an IndexFault
+    OUT_OF_RANGE = 10  # an item does not fit a codec's data type; found: its number in the chunk
+    PYTHON_ERROR = 11  # code: which exception of a Python stage
+    BAD_STRINGS = 12  # code: a StringFault of _strings.pxd
+    NO_ROOM = 13  # of an encoder without a bound: call it again with room for `written` bytes
 
 
 cdef enum IndexFault:
@@ -71,37 +75,41 @@ ctypedef Status (*FeedFn)(
 
 ctypedef void (*ReleaseFn)(void* context) noexcept nogil
 
-# The checksum of a CHECKSUM codec after `n` more bytes; it starts at 0. And whether the trailer
-# that is stored after them agrees.
-ctypedef uint32_t (*ExtendFn)(uint32_t sum, const uint8_t* src, size_t n) noexcept nogil
-ctypedef Status (*CompareFn)(
-    uint32_t sum, const uint8_t* trailer, Failure* failure) noexcept nogil
+# The checksum of a CHECKSUM codec after `n` more bytes, from what it was before them.
+ctypedef uint32_t (*ExtendFn)(
+    const Params* params, uint32_t sum, const uint8_t* src, size_t n) noexcept nogil
 
 
 cdef enum CodecKind:
-    COMPRESSOR = 0
-    CHECKSUM = 1  # the input followed by a checksum: nothing moves when it is decoded;
-    #               the first parameter says whether it is verified
+    TRANSFORM = 0  # anything that has `decode`, `encode` and `bound`
+    CHECKSUM = 1  # the input and a checksum, little-endian, after or before it; see `_checksum.pyx`
+
+
+cdef enum:
+    # The parameters that all CHECKSUM codecs have; those from 2 on are a codec's own.
+    VERIFY = 0  # whether the checksum is verified
+    AT_START = 1  # whether it is before the data
 
 
 cdef struct Codec:
     const char* name
     CodecKind kind
-    int trailer  # bytes a CHECKSUM appends
     DecodeFn decode
     EncodeFn encode
-    BoundFn bound
+    BoundFn bound  # NULL: nobody knows how long the encoded bytes will be
     BeginFn begin  # NULL: no prefix decoding
     FeedFn feed
     ReleaseFn release_decoder
     ReleaseFn release_encoder
-    ExtendFn extend  # a CHECKSUM's, NULL for others
-    CompareFn compare
+    ExtendFn extend  # a CHECKSUM's, which needs nothing else
+    uint32_t first  # the checksum of no bytes
+    bint piecewise  # whether `extend` may be called piece by piece
 
 
 cdef enum:
     MAX_STAGES = 16
-    MAX_CODECS = 16
+    MAX_CODECS = 32
+    CHECKSUM_SIZE = 4
     MAX_SEGMENTS = 64
     MAX_NDIM = 64
     MIN_SPLIT = 512 * 1024  # needed bytes of a chunk from which on chunks are taken apart
@@ -129,9 +137,18 @@ cdef struct SwapSegment:
     Py_ssize_t count
 
 
+cdef enum ItemKind:
+    PLAIN = 0  # bytes
+    TEXT_OBJECTS = 1  # pointers to str
+    BYTES_OBJECTS = 2  # pointers to bytes
+    STRINGS = 3  # of NumPy's StringDType
+
+
 cdef struct Item:
     # How one item is copied: its size, and what is swapped in it.
-    Py_ssize_t size
+    ItemKind kind
+    void* descriptor  # of STRINGS: the array's data type, which owns their memory
+    Py_ssize_t size  # in the array
     int swap_unit  # 2, 4 or 8: the whole item is one such number; 0: nothing, or `segments`
     int n_segments
     SwapSegment segments[MAX_SEGMENTS]
@@ -144,8 +161,10 @@ cdef struct ChainSpec:
     Stage stages[MAX_STAGES]  # bytes-to-bytes codecs in the order of encoding
     int n_stages
     Py_ssize_t tail  # bytes after the data that are neither checked nor used
+    bint is_open  # nobody knows how long all of it will be, as there are strings or Python stages
+    bint is_raw  # no stage, and items of fixed size
     bint is_blosc  # one stage, whose blocks can be decoded on their own
-    bint is_checked_raw  # one stage, a checksum that is verified
+    bint is_checked_raw  # one stage, a checksum after the data that is verified
     bint has_prefix  # decoding can stop early
     const ShardSpec* shard  # what the stages are around; NULL: items
 
@@ -174,7 +193,9 @@ cdef struct ShardSpec:
 
 cdef struct LayoutSpec:
     Item item
-    const char* fill  # one item: for reads as it lies in the array, for writes as in the chunk
+    # One item: for reads as it lies in the array, for writes as in the chunk; a string's bytes.
+    const char* fill
+    Py_ssize_t fill_size
     int fill_kind  # a FillKind of _copy.pxd
     bint fill_swapped  # the numbers of a chunk are in foreign byte order
 

@@ -1,5 +1,7 @@
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 from zarr.core.buffer import Buffer
 
 from zarrs._open_shard import OpenShard
@@ -7,12 +9,17 @@ from zarrs._plan import Plan
 
 class Chain:
     shard: Shard | None
+    strings: bool
     def __init__(
         self,
         stages: Sequence[tuple[str, Sequence[int]]],
         tail: int = 0,
         shard: Shard | None = None,
+        strings: bool = False,
+        keep: Sequence[object] = (),
     ) -> None: ...
+    def encode(self, data: bytes) -> bytes: ...
+    def decode(self, data: bytes, nbytes: int) -> bytes: ...
     @property
     def enterable(self) -> bool: ...
     @property
@@ -46,6 +53,8 @@ class Layout:
         fill: bytes,
         fill_kind: int = 0,
         fill_swapped: bool = False,
+        kind: int = 0,
+        descriptor: np.dtype[Any] | None = None,
     ) -> None: ...
 
 def part_to_fetch(plan: Plan, chain: Chain, task: int) -> tuple[int, int] | None: ...

@@ -4,20 +4,33 @@ The loops behind them run over the chunks of a plan, or over the inner chunks of
 the GIL, and know nothing of Python: a task ends with a status, which ``Plan.failure`` reports.
 """
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
+from zarrs._chunk cimport decode_chunk, encode_chunk
 from zarrs._core cimport (
+    AT_START,
+    CHECKSUM,
     MAX_INNER_CHUNKS,
     MAX_NDIM,
     MAX_SEGMENTS,
     MAX_STAGES,
     MIN_SPLIT,
+    OK,
+    PLAIN,
+    VERIFY,
     Axis,
     ChainSpec,
+    Failure,
+    Input,
+    ItemKind,
     LayoutSpec,
     ShardSpec,
     Stage,
+    Status,
     Tasks,
     WriteOptions,
     WriteOrder,
@@ -52,12 +65,19 @@ cdef class Chain:
         Bytes after the data that are neither checked nor used.
     shard : Shard, optional
         What the stages are around, if that is a shard.
+    strings : bool
+        Whether what the stages are around are strings, as ``_strings.pyx`` encodes them.
+    keep : sequence
+        Objects that parameters point to.
     """
 
     cdef ChainSpec spec
     cdef readonly object shard
+    cdef readonly bint strings
+    cdef tuple kept
 
-    def __init__(self, stages, tail: int = 0, shard: Shard | None = None):
+    def __init__(self, stages, tail: int = 0, shard: Shard | None = None, strings: bool = False,
+                 keep=()):
         cdef int k
         cdef Stage* stage
         if len(stages) > MAX_STAGES:
@@ -71,26 +91,79 @@ cdef class Chain:
             stage.codec = codec_at(stage.slot)
             for k in range(len(params)):
                 stage.params.v[k] = params[k]
+            if stage.codec.kind != CHECKSUM and stage.codec.bound == NULL:
+                self.spec.is_open = True
+        self.kept = tuple(keep)
         self.shard = shard
+        self.strings = strings
         if shard is not None:
             self.spec.shard = &(<Shard> shard).spec
+            self.spec.is_open = self.spec.is_open or (<Shard> shard).chain.spec.is_open
             return
+        if strings:
+            self.spec.is_open = True
+            return
+        self.spec.is_raw = self.spec.n_stages == 0
         stage = &self.spec.stages[0]
         self.spec.is_blosc = self.spec.n_stages == 1 and stage.codec.decode == decode_blosc
         self.spec.has_prefix = self.spec.n_stages > 0 and stage.codec.feed != NULL
         self.spec.is_checked_raw = (
-            self.spec.n_stages == 1 and stage.codec.extend != NULL and stage.params.v[0] != 0
+            self.spec.n_stages == 1 and stage.codec.kind == CHECKSUM and stage.codec.piecewise
+            and stage.params.v[VERIFY] and not stage.params.v[AT_START]
         )
 
     @property
     def enterable(self) -> bool:
         """Whether any part of a chunk can be decoded without what is before it."""
-        return self.shard is None and (self.spec.n_stages == 0 or self.spec.is_blosc)
+        return self.spec.is_raw or self.spec.is_blosc
 
     @property
     def has_prefix(self) -> bool:
         """Whether decoding can stop early."""
         return self.spec.has_prefix
+
+    def encode(self, data: bytes) -> bytes:
+        """Encode a chunk through the stages."""
+        cdef Crew crew = Crew(1)
+        cdef const uint8_t* encoded = data
+        cdef size_t n = len(data)
+        cdef Failure failure
+        cdef Status status
+        memset(&failure, 0, sizeof(Failure))
+        with nogil:
+            status = encode_chunk(&self.spec, crew.spaces[0], &encoded, &n, 1, &failure)
+        return self.finish(crew, status, &failure, encoded, n)
+
+    def decode(self, data: bytes, nbytes: int) -> bytes:
+        """Decode a chunk of ``nbytes`` through the stages."""
+        cdef Crew crew = Crew(1)
+        cdef const uint8_t* decoded = NULL
+        cdef int64_t n = nbytes
+        cdef Input source
+        cdef Failure failure
+        cdef Status status
+        memset(&failure, 0, sizeof(Failure))
+        memset(&source, 0, sizeof(Input))
+        source.fd = -1
+        source.data = data
+        source.size = len(data)
+        with nogil:
+            status = decode_chunk(&source, &self.spec, crew.spaces[0], n, NULL, &decoded, &failure)
+        return self.finish(crew, status, &failure, decoded, n)
+
+    cdef bytes finish(
+        self, Crew crew, Status status, const Failure* failure, const uint8_t* data, size_t n,
+    ):
+        cdef bytes result = None
+        if status == OK:
+            result = PyBytes_FromStringAndSize(<const char*> data, n)
+        crew.disband()
+        if result is None:
+            raise ValueError(
+                f"stage {failure.stage} failed with status {status}, code {failure.code}: "
+                f"expected {failure.expected}, found {failure.found}"
+            )
+        return result
 
 
 cdef class Shard:
@@ -198,15 +271,20 @@ cdef class Layout:
         A ``FillKind`` of ``_copy.pxd``.
     fill_swapped : bool
         Whether the numbers of a chunk are in foreign byte order.
+    kind : int
+        An ``ItemKind`` of ``_core.pxd``.
+    descriptor : numpy.dtype, optional
+        Of NumPy's strings, the array's data type.
     """
 
     cdef LayoutSpec spec
     cdef bytes fill
+    cdef object descriptor
 
     def __init__(self, itemsize: int, segments, fill: bytes, fill_kind: int = 0,
-                 fill_swapped: bool = False):
+                 fill_swapped: bool = False, kind: int = 0, descriptor=None):
         cdef int k
-        if len(fill) != itemsize:
+        if kind == PLAIN and len(fill) != itemsize:
             raise ValueError(f"fill value of {len(fill)} bytes for items of {itemsize}")
         if len(segments) > MAX_SEGMENTS:
             raise ValueError(f"at most {MAX_SEGMENTS} fields are supported")
@@ -223,8 +301,12 @@ cdef class Layout:
                 self.spec.item.segments[k].offset = segments[k][0]
                 self.spec.item.segments[k].unit = segments[k][1]
                 self.spec.item.segments[k].count = segments[k][2]
+        self.spec.item.kind = <ItemKind> kind
+        self.descriptor = descriptor
+        self.spec.item.descriptor = <PyObject*> descriptor
         self.fill = fill
         self.spec.fill = self.fill
+        self.spec.fill_size = len(fill)
         self.spec.fill_kind = fill_kind
         self.spec.fill_swapped = fill_swapped
 

@@ -35,6 +35,9 @@ class Status(IntEnum):
     UNSUPPORTED = 7
     ENCODE_FAILED = 8
     BAD_INDEX = 9
+    OUT_OF_RANGE = 10
+    PYTHON_ERROR = 11
+    BAD_STRINGS = 12
 
 
 class IndexFault(IntEnum):
@@ -46,6 +49,14 @@ class IndexFault(IntEnum):
 
 
 THE_INDEX = -2  # the stage of a failure that is neither a codec's nor the file's
+
+
+class StringFault(IntEnum):
+    """What is wrong with encoded strings, as in ``_strings.pxd``."""
+
+    WRONG_COUNT = 0
+    CUT_SHORT = 1
+    NO_TEXT = 2
 
 
 class Failure(NamedTuple):
@@ -88,6 +99,7 @@ def exception_of(
     root: str | None,
     ndim: int,
     codecs: Sequence[Sequence[str]],
+    items: str,
     grid: Sequence[int],
     writing: bool,
 ) -> Exception:
@@ -103,8 +115,10 @@ def exception_of(
     ndim : int
         Number of dimensions of the array.
     codecs : sequence of sequence of str
-        Names of the bytes-to-bytes codecs in the order of encoding: those of chunks, those of
-        inner chunks, and so on.
+        Names of the codecs in the order of encoding: those of chunks, those of inner chunks, and
+        so on.
+    items : str
+        Name of the codec between items and bytes.
     grid : sequence of int
         How many inner chunks the failed task has along every axis, if it is a shard.
     writing : bool
@@ -132,7 +146,7 @@ def exception_of(
     if failure.stage == THE_INDEX:
         what = "the index of the shard is damaged"
     else:
-        codec = codecs[failure.depth][failure.stage] if failure.stage >= 0 else "bytes"
+        codec = codecs[failure.depth][failure.stage] if failure.stage >= 0 else items
         what = f"codec {codec!r} failed"
     advice = "; the chunk can be replaced by writing all of it" if not writing else ""
     return ChunkError(f"{what} while {doing} {where}: {_fault(failure, status, grid)}{advice}")
@@ -166,7 +180,25 @@ def _fault(failure: Failure, status: Status, grid: Sequence[int]) -> str:
         return text
     if status is Status.BAD_INDEX:
         return _index_fault(failure, grid)
+    if status is Status.OUT_OF_RANGE:
+        return (
+            "expected items that its data type can represent, found one that it cannot: "
+            f"number {failure.found} of the chunk"
+        )
+    if status is Status.BAD_STRINGS:
+        return _string_fault(failure)
+    if status is Status.PYTHON_ERROR:
+        return "it raised an exception"
     return f"the encoder failed (error code {failure.code})"
+
+
+def _string_fault(failure: Failure) -> str:
+    fault = StringFault(failure.code)
+    if fault is StringFault.WRONG_COUNT:
+        return f"expected {failure.expected} strings, found {failure.found}"
+    if fault is StringFault.CUT_SHORT:
+        return f"expected {failure.expected} strings, found {failure.found} before the data end"
+    return f"expected UTF-8, found something else in string {failure.found} of the chunk"
 
 
 def _index_fault(failure: Failure, grid: Sequence[int]) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zarrs import _threads
-from zarrs._errors import Failure, exception_of
+from zarrs._errors import Failure, Status, exception_of
+from zarrs._failures import take_exception
 from zarrs._files import take_direct_refusal
 from zarrs._requests import all_done
 
@@ -67,7 +68,8 @@ class Job:
     def is_tiny(self) -> bool:
         """Whether to run this takes no longer than to have another thread do it."""
         most = INLINE_BYTES if self.chain.reader.enterable else INLINE_BYTES // SLOW_PART
-        return self.plan.n_units <= INLINE_CHUNKS and self.size <= most
+        # A stage in Python may need the event loop, which a call that runs here would hold up.
+        return not self.chain.python and self.plan.n_units <= INLINE_CHUNKS and self.size <= most
 
     def execute(self, limit: int, **fetched: Any) -> None:
         """Run in the calling thread, with the threads the process's budget allows."""
@@ -91,7 +93,8 @@ class Job:
         Who cancels this gets his way when the thread has stopped: it works in memory of the
         caller's.
         """
-        call = _threads.submit(function, *args, **named)
+        submit = _threads.submit_alone if self.chain.python else _threads.submit
+        call = submit(function, *args, **named)
         future = asyncio.wrap_future(call)
         try:
             return await asyncio.shield(future)
@@ -114,14 +117,20 @@ class Job:
             return
         failure = Failure(*result)
         _, spec, *_ = self.batch[failure.task]
+        error = take_exception(failure.code) if failure.status == Status.PYTHON_ERROR else None
         shard = self.chain.reader.shard
         shape = [spec.shape[k] for k in self.chain.order]
-        raise exception_of(
+        damage = exception_of(
             failure,
             keys=self.plan.keys,
             root=None if self.plan.in_memory else str(self.store.root),  # type: ignore[union-attr]
             ndim=self.plan.ndim,
             codecs=self.chain.names,
+            items=self.chain.items,
             grid=[n // m for n, m in zip(shape, shard.shape, strict=True)] if shard else (),
             writing=self.writing,
         )
+        if error is None:
+            raise damage
+        error.add_note(str(damage))
+        raise error

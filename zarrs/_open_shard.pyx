@@ -182,6 +182,8 @@ cdef object part_of_task(Plan plan, const ChainSpec* chain, Py_ssize_t task):
     if chain.n_stages > 0 or chain.tail > 0:
         return None
     if chain.shard == NULL:
+        if not chain.is_raw:
+            return None
         plan.needed_bytes(task, &low, &high)
         return (low, high) if 2 * (high - low) <= one.nbytes else None
     n = count_inner_chunks(chain.shard, one.select.axes)

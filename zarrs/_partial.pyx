@@ -8,6 +8,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
+from zarrs._checksum cimport compare_checksum
 from zarrs._chunk cimport check_size
 from zarrs._copy cimport (
     copy_box,
@@ -19,11 +20,11 @@ from zarrs._copy cimport (
     touches_window,
 )
 from zarrs._core cimport (
+    CHECKSUM_SIZE,
     NO_MEMORY,
     OK,
     Box,
     ChainSpec,
-    Codec,
     Failure,
     Input,
     Item,
@@ -184,29 +185,29 @@ cdef Status read_verified(
 
     They pass through a small buffer that stays in the cache; the chunk is nowhere as a whole.
     """
-    cdef const Codec* codec = chain.stages[0].codec
+    cdef const Stage* stage = &chain.stages[0]
     cdef Py_ssize_t step = max(<Py_ssize_t> 1, PIECE // item.size) * item.size
     cdef Py_ssize_t low = 0
     cdef Py_ssize_t high
     cdef const uint8_t* piece = NULL
-    cdef uint32_t checksum = 0
+    cdef uint32_t checksum = stage.codec.first
     cdef Status status
     failure.stage = 0
-    status = check_size(region.nbytes + codec.trailer, source.size, failure)
+    status = check_size(region.nbytes + CHECKSUM_SIZE, source.size, failure)
     while low < region.nbytes and status == OK:
         high = min(low + step, <Py_ssize_t> region.nbytes)
         failure.stage = -1
         status = view_input(source, high - low, low, &space.chunk, &piece, failure)
         if status == OK:
-            checksum = codec.extend(checksum, piece, high - low)
+            checksum = stage.codec.extend(&stage.params, checksum, piece, high - low)
             copy_window(&region.box, item, region.offset, <const char*> piece, low, high,
                         region.data)
         low = high
     if status == OK:
-        status = view_input(source, codec.trailer, region.nbytes, &space.chunk, &piece, failure)
+        status = view_input(source, CHECKSUM_SIZE, region.nbytes, &space.chunk, &piece, failure)
     if status == OK:
         failure.stage = 0
-        status = codec.compare(checksum, piece, failure)
+        status = compare_checksum(checksum, piece, failure)
     return status
 
 

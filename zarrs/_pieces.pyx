@@ -41,7 +41,7 @@ cdef Status open_source(
 ) noexcept nogil:
     """Take a chunk apart whose ``input`` and ``region`` are set; closes it if that fails."""
     cdef Status status
-    if chain.n_stages == 0:
+    if chain.is_raw:
         failure.stage = -1
         status = check_size(source.region.nbytes + chain.tail, source.input.size, failure)
         if status == OK:
@@ -65,7 +65,7 @@ cdef void _read_piece(
         memset(&failure, 0, sizeof(Failure))
         failure.depth = source.depth
         failure.inner = source.inner
-        if chain.n_stages == 0:
+        if chain.is_raw:
             failure.status = run_raw_piece(source, piece.number, item, &source.region, space,
                                            &failure)
         else:
@@ -91,7 +91,7 @@ cdef Py_ssize_t _collect_pieces(
     cdef Py_ssize_t n = 0
     cdef Py_ssize_t number, start, end, row
     for number in range(source.n_pieces):
-        if chain.n_stages == 0:
+        if chain.is_raw:
             row = number * source.group
             start = row * region.box.dst_stride[source.axis] if (
                 source.axis < region.box.ndim) else 0

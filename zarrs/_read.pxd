@@ -7,4 +7,5 @@ cdef Status read_region(
     const Input* source, const ChainSpec* chain, const Item* item, const Region* region,
     Workspace* space, Failure* failure) noexcept nogil
 
-cdef void fill_region(const LayoutSpec* layout, const Region* region) noexcept nogil
+cdef Status fill_region(
+    const LayoutSpec* layout, const Region* region, Failure* failure) noexcept nogil

@@ -7,10 +7,11 @@ that is needed, all others as a whole.
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
 
-from zarrs._chunk cimport check_size, decode_chunk, decode_prefix
+from zarrs._chunk cimport check_size, decode_chunk, decode_open, decode_prefix
 from zarrs._copy cimport copy_out, fill_out, is_one_run, swap_run
 from zarrs._core cimport (
     OK,
+    PLAIN,
     ChainSpec,
     Failure,
     Input,
@@ -33,6 +34,7 @@ from zarrs._partial cimport (
     run_blosc_piece,
     wants_blosc_piece,
 )
+from zarrs._strings cimport fill_strings, unpack_strings
 
 cdef enum:
     MIN_SAVED = 64 * 1024  # decoded bytes for whose sake a stream is stopped early
@@ -72,6 +74,19 @@ cdef Status _read_blocks(
     return status
 
 
+cdef Status _read_strings(
+    const Input* source, const ChainSpec* chain, const Item* item, const Region* region,
+    Workspace* space, Failure* failure,
+) noexcept nogil:
+    cdef const uint8_t* payload = NULL
+    cdef size_t n = 0
+    cdef Status status = decode_open(source, chain, space, region.nbytes, &payload, &n, failure)
+    if status != OK:
+        return status
+    failure.stage = -1
+    return unpack_strings(item, region, payload, n, space, failure)
+
+
 cdef Status read_region(
     const Input* source, const ChainSpec* chain, const Item* item, const Region* region,
     Workspace* space, Failure* failure,
@@ -82,7 +97,9 @@ cdef Status read_region(
     cdef bint done = False
     cdef Status status
     failure.stage = -1
-    if chain.n_stages == 0:
+    if item.kind != PLAIN:
+        return _read_strings(source, chain, item, region, space, failure)
+    if chain.is_raw:
         status = check_size(region.nbytes + chain.tail, source.size, failure)
         if status != OK:
             return status
@@ -110,6 +127,11 @@ cdef Status read_region(
     return OK
 
 
-cdef void fill_region(const LayoutSpec* layout, const Region* region) noexcept nogil:
+cdef Status fill_region(
+    const LayoutSpec* layout, const Region* region, Failure* failure,
+) noexcept nogil:
     """Put the fill value where a missing chunk would go."""
+    if layout.item.kind != PLAIN:
+        return fill_strings(layout, region, failure)
     fill_out(region, &layout.item, layout.fill)
+    return OK

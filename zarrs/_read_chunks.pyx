@@ -56,7 +56,7 @@ cdef void _read_one(Tasks* tasks, Py_ssize_t i, Workspace* space) noexcept nogil
         failure.status = open_task(tasks, task, &source, &failure)
     if failure.status == MISSING:
         task.failure.status = MISSING
-        fill_region(tasks.layout, &region)
+        failure.status = fill_region(tasks.layout, &region, &failure)
     elif failure.status == OK:
         failure.status = read_region(&source, tasks.chain, &tasks.layout.item, &region, space,
                                      &failure)
@@ -80,7 +80,7 @@ cdef void _open_one(Tasks* tasks, Py_ssize_t i, Source* source) noexcept nogil:
     failure.status = open_task(tasks, task, &source.input, &failure)
     if failure.status == MISSING:
         task.failure.status = MISSING
-        fill_region(tasks.layout, &source.region)
+        failure.status = fill_region(tasks.layout, &source.region, &failure)
     elif failure.status == OK:
         failure.status = open_source(source, tasks, tasks.chain, &failure)
     if failure.status > MISSING:

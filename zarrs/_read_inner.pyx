@@ -94,13 +94,13 @@ cdef void close_shard(Shard* shard) noexcept nogil:
 
 
 cdef Status _fill_shard(
-    const Tasks* tasks, const Selection* select, char* data, Workspace* space,
+    const Tasks* tasks, const Selection* select, char* data, Workspace* space, Failure* failure,
 ) noexcept nogil:
     cdef Region region
     cdef Status status = make_region(select, tasks.ndim, &tasks.layout.item, data, False,
                                      &space.pairs, &region)
     if status == OK:
-        fill_region(tasks.layout, &region)
+        status = fill_region(tasks.layout, &region, failure)
     return status
 
 
@@ -168,8 +168,9 @@ cdef void _open_shard(Tasks* tasks, Shard* shard, Workspace* space) noexcept nog
         failure.status = open_task(tasks, task, &shard.source, &failure)
         if failure.status == MISSING:
             task.failure.status = MISSING
-            if _fill_shard(tasks, &shard.select, shard.data, space) != OK:
-                failure.status = NO_MEMORY
+            failure.status = _fill_shard(tasks, &shard.select, shard.data, space, &failure)
+            if failure.status == OK:
+                return
     if failure.status == OK:
         failure.status = unwrap_shard(shard.chain, shard.n, shard.depth == 0, &shard.source,
                                       &shard.decoded, space, &failure)
@@ -198,6 +199,8 @@ cdef Py_ssize_t _next_shards(
         leaf = &shard.leaves[i]
         one = &inner[n]
         memset(one, 0, sizeof(Shard))
+        memset(&failure, 0, sizeof(Failure))
+        failure.stage = -1
         one.own_axes = <Axis*> malloc(max(tasks.ndim, 1) * sizeof(Axis))
         status = OK if one.own_axes != NULL else NO_MEMORY
         if status == OK:
@@ -205,11 +208,9 @@ cdef Py_ssize_t _next_shards(
             inner_selection(spec, &shard.select, &shard.split, leaf.number, one.own_axes,
                             &one.select, &one.data)
             if leaf.size < 0:
-                status = _fill_shard(tasks, &one.select, one.data, space)
+                status = _fill_shard(tasks, &one.select, one.data, space, &failure)
         if status != OK:
-            memset(&failure, 0, sizeof(Failure))
             failure.status = status
-            failure.stage = -1
             record_failure(tasks, shard.task, &failure)
         if status != OK or leaf.size < 0:
             free(one.own_axes)
@@ -264,7 +265,7 @@ cdef bint _goes_with(
         leaf.offset + leaf.size - low > tasks.max_span
     ):
         return False
-    if shard.chain.shard.chain.n_stages == 0 and _is_simple(shard):
+    if shard.chain.shard.chain.is_raw and _is_simple(shard):
         # Of raw bytes no more than is needed
         _leaf_region(tasks, shard, leaf, NULL, &region)
         return 4 * (region.high - region.low) >= leaf.size
@@ -336,7 +337,7 @@ cdef void _read_batch(Tasks* tasks, const Batch* batch, Workspace* space) noexce
         if failure.status != OK:
             break
         if leaf.size < 0:
-            fill_region(tasks.layout, &region)
+            failure.status = fill_region(tasks.layout, &region, &failure)
             continue
         source = shard.source
         if present > 1:
@@ -400,7 +401,7 @@ cdef bint _are_big(const Tasks* tasks, const Batch* batches, Py_ssize_t n) noexc
     cdef Py_ssize_t i
     cdef Region region
     if batches[0].shard.chain.shard.inner_nbytes < MIN_SPLIT or not (
-        chain.n_stages == 0 or chain.is_blosc
+        chain.is_raw or chain.is_blosc
     ):
         return False
     for i in range(n):  # chunks as big as this are alone in their batches
@@ -419,16 +420,16 @@ cdef void _open_leaf(Tasks* tasks, const Batch* batch, Source* source) noexcept 
     memset(source, 0, sizeof(Source))
     if is_cancelled(tasks, shard.task):
         return
+    memset(&failure, 0, sizeof(Failure))
     _leaf_region(tasks, shard, leaf, NULL, &source.region)  # one box: it cannot fail
     if leaf.size < 0:
-        fill_region(tasks.layout, &source.region)
+        fill_region(tasks.layout, &source.region, &failure)  # nor can this, of plain items
         return
     source.task = shard.task
     source.depth = shard.depth + 1
     source.inner = leaf.position if shard.depth == 0 else shard.inner
     source.input = shard.source
     narrow_input(&source.input, leaf.offset, leaf.size)
-    memset(&failure, 0, sizeof(Failure))
     failure.depth = source.depth
     failure.inner = source.inner
     failure.status = open_source(source, tasks, shard.chain.shard.chain, &failure)

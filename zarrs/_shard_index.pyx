@@ -5,14 +5,16 @@ every inner chunk, in C order of their grid, as unsigned 64-bit numbers; at the 
 of the shard; then, if the index codecs say so, the CRC-32C of that.
 """
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort
 from libc.string cimport memcpy, memset
 
+from zarrs._checksum cimport compare_checksum, store_checksum
 from zarrs._chunk cimport decode_shard, encoded_bound
 from zarrs._copy cimport swap_run
 from zarrs._core cimport (
     BAD_INDEX,
+    CHECKSUM_SIZE,
     COLEXICOGRAPHIC,
     LEXICOGRAPHIC,
     MAX_NDIM,
@@ -36,7 +38,6 @@ from zarrs._files cimport close_input, read_input
 
 cdef enum:
     FEW = 16  # so many entries are compared with all others, more are sorted
-    CHECKSUM_SIZE = 4
 
 
 cdef struct Range:
@@ -144,8 +145,8 @@ cdef Status read_index(
                         failure)
     if status == OK and shard.checksum != NULL and shard.verify:
         size -= CHECKSUM_SIZE
-        status = shard.checksum.compare(shard.checksum.extend(0, data, size), data + size,
-                                        failure)
+        status = compare_checksum(shard.checksum.extend(NULL, shard.checksum.first, data, size),
+                                  data + size, failure)
     if status != OK:
         free(data)
         return status
@@ -256,15 +257,11 @@ cdef void encode_index(
 ) noexcept nogil:
     """Write the index as it is stored to ``dst``, of ``index_size`` bytes; ``index`` is used up."""
     cdef Py_ssize_t size = n * <Py_ssize_t> sizeof(Entry)
-    cdef uint32_t checksum
-    cdef int k
     if shard.index_swapped:
         _swap(index, n)
     memcpy(dst, index, size)
     if shard.checksum != NULL:
-        checksum = shard.checksum.extend(0, dst, size)
-        for k in range(CHECKSUM_SIZE):
-            dst[size + k] = (checksum >> (8 * k)) & 0xFF
+        store_checksum(shard.checksum.extend(NULL, shard.checksum.first, dst, size), dst + size)
 
 
 cdef void _colexicographic(

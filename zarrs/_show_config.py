@@ -18,6 +18,15 @@ _MODULES = {
     "zlib": "zarrs.codecs._zlib",
     "lz4": "zarrs.codecs._lz4",
     "libdeflate": "zarrs.codecs._libdeflate",
+    "bz2": "zarrs.codecs._bz2",
+    "lzma": "zarrs.codecs._lzma",
+}
+
+# Libraries that may not be there, and what takes their place.
+_OPTIONAL = {
+    "libdeflate": "zlib-ng is used",
+    "bz2": "Python's module is used",
+    "lzma": "Python's module is used",
 }
 
 
@@ -101,7 +110,7 @@ def _collect() -> dict[str, dict[str, Any]]:
         "libraries": {
             **{
                 name: {
-                    "running": _library_version(module),
+                    "running": _library_version(module, optional=name in _OPTIONAL),
                     "built_with": _build_info.LIBRARIES.get(name),
                 }
                 for name, module in _MODULES.items()
@@ -111,12 +120,12 @@ def _collect() -> dict[str, dict[str, Any]]:
     }
 
 
-def _library_version(module: str) -> str | None:
-    """Ask the module for the version of its library; only libdeflate's may not be there."""
+def _library_version(module: str, optional: bool = False) -> str | None:
+    """Ask the module for the version of its library; None if that is optional and not there."""
     try:
         return str(importlib.import_module(module).library_version())
     except ImportError:
-        if module != "zarrs.codecs._libdeflate":
+        if not optional:
             raise
         return None
 
@@ -133,7 +142,7 @@ def _format(config: dict[str, dict[str, Any]]) -> str:
 def _format_value(name: str, value: Any) -> str:
     if isinstance(value, dict):
         if value["running"] is None:
-            return "not found: zlib-ng is used"
+            return f"not found: {_OPTIONAL[name]}"
         origin = f" ({value['built_with']})" if value["built_with"] else ""
         return f"{value['running']}{origin}"
     if isinstance(value, bool):

@@ -228,6 +228,25 @@ def submit(function: Callable[..., T], *args: Any, **named: Any) -> Future[T]:
     return _state.submit(function, *args, **named)
 
 
+def submit_alone(function: Callable[..., T], *args: Any, **named: Any) -> Future[T]:
+    """Run a function in a thread of its own, so that what it waits for may need those of `submit`.
+
+    A codec in Python can read other arrays.
+    """
+    call: Future[T] = Future()
+
+    def run() -> None:
+        if not call.set_running_or_notify_cancel():
+            return
+        try:
+            call.set_result(function(*args, **named))
+        except BaseException as error:
+            call.set_exception(error)
+
+    threading.Thread(target=run, name="zarrs-alone").start()
+    return call
+
+
 def budget() -> Budget:
     """Return the process's budget of threads."""
     return _state.budget

@@ -4,11 +4,13 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport malloc
 from libc.string cimport memcpy
 
-from zarrs._chunk cimport decode_chunk, encode_chunk
+from zarrs._chunk cimport decode_chunk, decode_open, encode_chunk
 from zarrs._copy cimport FillKind, all_fill, copy_in, fill_box, is_one_run
 from zarrs._core cimport (
+    MISSING,
     NO_MEMORY,
     OK,
+    PLAIN,
     Box,
     ChainSpec,
     Failure,
@@ -21,6 +23,7 @@ from zarrs._core cimport (
     WriteOptions,
     Workspace,
 )
+from zarrs._strings cimport pack_strings
 from zarrs._workspace cimport reserve
 
 
@@ -33,21 +36,32 @@ cdef void _fill_run(const LayoutSpec* layout, uint8_t* chunk, int64_t nbytes) no
     fill_box(&box, &layout.item, layout.fill, <char*> chunk)
 
 
-cdef Status encode_region(
+cdef Status _merge_strings(
     const Input* old, const ChainSpec* chain, const LayoutSpec* layout, const Region* region,
     const WriteOptions* options, Workspace* space, const uint8_t** data, size_t* n,
     Failure* failure,
 ) noexcept nogil:
-    """Merge what is written into a chunk and encode it.
+    cdef const uint8_t* before = NULL
+    cdef size_t n_before = 0
+    cdef Status status = OK
+    if not region.covers and old != NULL:
+        status = decode_open(old, chain, space, region.nbytes, &before, &n_before, failure)
+    if status != OK:
+        return status
+    failure.stage = -1
+    return pack_strings(layout, region, before, n_before, options.keep_empty, space, data, n,
+                        failure)
 
-    ``old`` is what is stored, NULL where nothing is or nothing survives. In the end ``data`` is in
-    scratch, or in the array itself; NULL for a chunk that is not stored, being empty.
-    """
+
+cdef Status _merge_items(
+    const Input* old, const ChainSpec* chain, const LayoutSpec* layout, const Region* region,
+    const WriteOptions* options, Workspace* space, const uint8_t** data, size_t* n,
+    Failure* failure,
+) noexcept nogil:
     cdef const Item* item = &layout.item
     cdef const uint8_t* decoded = NULL
     cdef uint8_t* chunk
     cdef Status status
-    failure.stage = -1
     n[0] = region.nbytes
     data[0] = <const uint8_t*> region.data
     if not (
@@ -71,8 +85,28 @@ cdef Status encode_region(
         <FillKind> layout.fill_kind, layout.fill_swapped
     ):
         data[0] = NULL
-        return OK
-    return encode_chunk(chain, space, data, n, options.inner_threads, failure)
+    return OK
+
+
+cdef Status encode_region(
+    const Input* old, const ChainSpec* chain, const LayoutSpec* layout, const Region* region,
+    const WriteOptions* options, Workspace* space, const uint8_t** data, size_t* n,
+    Failure* failure,
+) noexcept nogil:
+    """Merge what is written into a chunk and encode it.
+
+    ``old`` is what is stored, NULL where nothing is or nothing survives. In the end ``data`` is in
+    scratch, or in the array itself; NULL for a chunk that is not stored, being empty.
+    """
+    cdef Status status
+    failure.stage = -1
+    if layout.item.kind != PLAIN:
+        status = _merge_strings(old, chain, layout, region, options, space, data, n, failure)
+    else:
+        status = _merge_items(old, chain, layout, region, options, space, data, n, failure)
+    if status == OK and data[0] != NULL:
+        status = encode_chunk(chain, space, data, n, options.inner_threads, failure)
+    return OK if status == MISSING else status  # a codec can say that there is nothing to store
 
 
 cdef Status keep_encoded(Task* task, const uint8_t* data, size_t n) noexcept nogil:

@@ -438,6 +438,8 @@ cdef Status _join(
     owned[0] = shard.chain.n_stages == 0
     if status == OK and not owned[0]:
         status = encode_chunk(shard.chain, space, data, n, options.inner_threads, failure)
+        if status == MISSING:  # a codec says that there is nothing to store
+            status = OK
     if status != OK or not owned[0]:
         free(shard.sink.data)
     return status

@@ -57,6 +57,8 @@ MAX_STORE_SPAN = 16 * 1024 * 1024
 
 MAX_CHUNK_BYTES = 2**60
 
+TEXT_OBJECTS, BYTES_OBJECTS, STRINGS = 1, 2, 3  # of ItemKind in `_core.pxd`
+
 FILL_KINDS = {2: 1, 4: 2, 8: 3}  # size of a float -> the FillKind that takes any NaN for empty
 
 
@@ -81,7 +83,7 @@ class ZarrsCodecPipeline(CodecPipeline):
 
     def __init__(self, zarr_pipeline: BatchedCodecPipeline) -> None:
         self._zarr = zarr_pipeline
-        self._chains: dict[tuple[Any, int, str], Chain] = {}
+        self._chains: dict[tuple[Any, tuple[int, ...], str], Chain] = {}
         self.options = read_options()
 
     def __getstate__(self) -> BatchedCodecPipeline:
@@ -188,6 +190,13 @@ class ZarrsCodecPipeline(CodecPipeline):
         batch: Batch = list(batch_info)
         if not batch:
             return ()
+        groups = self._by_shape(batch)
+        if len(groups) > 1:
+            results: dict[int, Any] = {}
+            for group in groups:
+                part = await self.read([batch[i] for i in group], out, drop_axes)
+                results.update(zip(group, part or (), strict=False))  # zarr 3.1 returns nothing
+            return tuple(results[i] for i in sorted(results))
         job = self._plan_read(batch, out, drop_axes)
         if isinstance(job, str):
             self._refuse_if_strict(job)
@@ -249,6 +258,11 @@ class ZarrsCodecPipeline(CodecPipeline):
         batch: Batch = list(batch_info)
         if not batch:
             return
+        groups = self._by_shape(batch)
+        if len(groups) > 1:
+            for group in groups:
+                await self.write([batch[i] for i in group], value, drop_axes)
+            return
         job = self._plan_write(batch, value, drop_axes)
         if isinstance(job, str):
             self._refuse_if_strict(job)
@@ -294,18 +308,22 @@ class ZarrsCodecPipeline(CodecPipeline):
             raise NotNativeError(f"{reason} (and codec_pipeline.strict is set)")
 
     def _chain_of(self, spec: ArraySpec) -> Chain:
-        key = (spec.dtype, len(spec.shape), spec.order)
+        key = (spec.dtype, spec.shape, spec.order)
         chain = self._chains.get(key)
         if chain is None:
-            chain = make_chain(
-                self,
-                spec.dtype,
-                len(spec.shape),
-                spec.order,
-                validate_checksums=self.options.validate_checksums,
-            )
+            validate = self.options.validate_checksums
+            chain = make_chain(self, spec, validate_checksums=validate)
             self._chains[key] = chain
         return chain
+
+    def _by_shape(self, batch: Batch) -> list[list[int]]:
+        # The chunks of a call that one chain holds for.
+        if not self._chain_of(batch[0][1]).by_shape:
+            return [[]]
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for i, (_, spec, *_) in enumerate(batch):
+            groups.setdefault(spec.shape, []).append(i)
+        return list(groups.values())
 
     def _plan_read(self, batch: Batch, out: NDBuffer, drop_axes: tuple[int, ...]) -> Job | str:
         spec = batch[0][1]
@@ -381,6 +399,7 @@ class ZarrsCodecPipeline(CodecPipeline):
         reading: bool,
     ) -> Plan | str:
         first = batch[0][1]
+        itemsize = array.dtype.itemsize if chain.strings else chain.dtype.itemsize
 
         def describe(spec: ArraySpec) -> ChunkShape | str:
             if spec is not first and (
@@ -391,7 +410,7 @@ class ZarrsCodecPipeline(CodecPipeline):
                 or not _same(spec.fill_value, first.fill_value)
             ):
                 return "the chunks of one call differ in more than their shapes"
-            size = chain.dtype.itemsize
+            size = itemsize
             for n in spec.shape:
                 size *= n
             if size > MAX_CHUNK_BYTES:
@@ -402,7 +421,7 @@ class ZarrsCodecPipeline(CodecPipeline):
             batch,
             array,
             chain.order,
-            chain.dtype.itemsize,
+            itemsize,
             file_prefix,
             describe,
             not reading and array.ndim == 0,
@@ -465,6 +484,8 @@ def _prepare(
     if not issubclass(spec.prototype.buffer, cpu.Buffer):
         return f"{spec.prototype.buffer.__name__} is no buffer in the memory of the CPU"
     array = np.asarray(array)  # a subclass's own idea of indexing does not matter here
+    if chain.strings:
+        return _prepare_strings(chain, spec, array, reading=reading)
     segments = swapped_segments(chain.stored, array.dtype)
     if segments is None:
         return f"items of {chain.stored} are not copied to or from items of {array.dtype}"
@@ -483,5 +504,30 @@ def _prepare(
         kind = FILL_KINDS.get(fill.dtype.itemsize // (2 if fill.dtype.kind == "c" else 1), 0)
     layout = _core.Layout(
         chain.dtype.itemsize, segments, fill.tobytes(), kind, foreign_order(chain.stored)
+    )
+    return layout, array
+
+
+def _prepare_strings(
+    chain: Chain, spec: ArraySpec, array: np.ndarray[Any, Any], *, reading: bool
+) -> tuple[_core.Layout, np.ndarray[Any, Any]] | str:
+    # As `_prepare`, of arrays of str or bytes objects or of NumPy's strings.
+    is_text = chain.dtype.kind == "T"
+    if array.dtype.kind not in ("TO" if is_text else "O"):
+        if reading:
+            return f"items of {chain.dtype} are not copied to items of {array.dtype}"
+        array = array.astype(chain.dtype)
+    is_packed = array.dtype.kind == "T"
+    fill = spec.fill_value
+    if fill is None:
+        fill = spec.dtype.default_scalar()
+    if not isinstance(fill, str if is_text else bytes):
+        return f"the fill value {fill!r} is no {chain.dtype}"
+    layout = _core.Layout(
+        array.dtype.itemsize,
+        (),
+        fill.encode() if isinstance(fill, str) else fill,
+        kind=STRINGS if is_packed else TEXT_OBJECTS if is_text else BYTES_OBJECTS,
+        descriptor=array.dtype if is_packed else None,
     )
     return layout, array

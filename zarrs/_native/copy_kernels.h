@@ -11,13 +11,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GLIBC__) && !defined(__clang__) \
-    && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-/* Byte swaps need SSSE3 or AVX2 to vectorise; the loader picks the clone once. */
-#define ZARRS_CLONES __attribute__((target_clones("avx2", "default")))
-#else
-#define ZARRS_CLONES
-#endif
+#include "clones.h"
 
 static inline uint16_t zarrs_swap_uint16_t(uint16_t x) { return __builtin_bswap16(x); }
 static inline uint32_t zarrs_swap_uint32_t(uint32_t x) { return __builtin_bswap32(x); }

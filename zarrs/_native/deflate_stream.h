@@ -6,6 +6,7 @@
 #define ZARRS_DEFLATE_STREAM_H
 
 #ifdef ZARRS_SYSTEM_ZLIB
+#define ZLIB_CONST
 #include <zlib.h>
 typedef z_stream zarrs_stream;
 #define zarrs_inflateInit2 inflateInit2
@@ -18,6 +19,8 @@ typedef z_stream zarrs_stream;
 #define zarrs_deflateEnd deflateEnd
 #define zarrs_deflateBound deflateBound
 #define zarrs_zlib_version zlibVersion
+#define zarrs_crc32 crc32_z
+#define zarrs_adler32 adler32_z
 #define ZARRS_ZLIB_NAME "zlib"
 #else
 #include <stddef.h>
@@ -49,6 +52,8 @@ int zng_deflate(zarrs_stream *stream, int flush);
 int zng_deflateEnd(zarrs_stream *stream);
 size_t zng_deflateBound(zarrs_stream *stream, size_t n);
 const char *zlibng_version(void);
+uint32_t zng_crc32_z(uint32_t crc, const uint8_t *src, size_t n);
+uint32_t zng_adler32_z(uint32_t adler, const uint8_t *src, size_t n);
 #define zarrs_inflateInit2 zng_inflateInit2
 #define zarrs_inflateReset2 zng_inflateReset2
 #define zarrs_inflate zng_inflate
@@ -59,6 +64,8 @@ const char *zlibng_version(void);
 #define zarrs_deflateEnd zng_deflateEnd
 #define zarrs_deflateBound zng_deflateBound
 #define zarrs_zlib_version zlibng_version
+#define zarrs_crc32 zng_crc32_z
+#define zarrs_adler32 zng_adler32_z
 #define ZARRS_ZLIB_NAME "zlib-ng"
 #define Z_OK 0
 #define Z_STREAM_END 1

@@ -16,10 +16,10 @@ from zarrs._clib.blosc cimport (
     blosc_get_version_string,
 )
 from zarrs._core cimport (
-    COMPRESSOR,
     CORRUPT,
     ENCODE_FAILED,
     OK,
+    TRANSFORM,
     UNSUPPORTED,
     Codec,
     Failure,
@@ -85,7 +85,7 @@ cdef size_t bound(const Params* params, size_t n) noexcept nogil:
 cdef Codec _codec
 memset(&_codec, 0, sizeof(Codec))
 _codec.name = b"blosc"
-_codec.kind = COMPRESSOR
+_codec.kind = TRANSFORM
 _codec.decode = decode
 _codec.encode = encode
 _codec.bound = bound

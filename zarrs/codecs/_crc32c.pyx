@@ -1,22 +1,10 @@
-"""CRC-32C after the data, four bytes, little-endian (Zarr v3 codec ``crc32c``).
-
-Params: whether the checksum is verified when decoding.
-"""
+"""CRC-32C (RFC 3720, appendix B.4; Zarr v3 codec ``crc32c``)."""
 
 from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport uint8_t, uint32_t
-from libc.string cimport memmove, memset
+from libc.string cimport memset
 
-from zarrs._core cimport (
-    BAD_CHECKSUM,
-    CHECKSUM,
-    OK,
-    WRONG_SIZE,
-    Codec,
-    Failure,
-    Params,
-    Status,
-)
+from zarrs._core cimport CHECKSUM, Codec, Params
 
 
 cdef extern from "_native/crc32c.h" nogil:
@@ -27,72 +15,24 @@ cdef extern from "_native/crc32c.h" nogil:
     uint32_t zarrs_crc32c_software(uint32_t crc, const uint8_t* p, size_t n)
 
 
-cdef enum:
-    TRAILER = 4
-
 zarrs_crc32c_init()
 cdef bint _has_hardware = zarrs_crc32c_has_hardware()
 
 
-cdef uint32_t extend(uint32_t crc, const uint8_t* src, size_t n) noexcept nogil:
+cdef uint32_t extend(
+    const Params* params, uint32_t crc, const uint8_t* src, size_t n,
+) noexcept nogil:
     if _has_hardware:
         return zarrs_crc32c_hardware(crc, src, n)
     return zarrs_crc32c_software(crc, src, n)
-
-
-cdef Status compare(uint32_t crc, const uint8_t* trailer, Failure* failure) noexcept nogil:
-    cdef uint32_t stored = (<uint32_t> trailer[0] | <uint32_t> trailer[1] << 8
-                            | <uint32_t> trailer[2] << 16 | <uint32_t> trailer[3] << 24)
-    if stored == crc:
-        return OK
-    failure.expected = stored
-    failure.found = crc
-    return BAD_CHECKSUM
-
-
-cdef Status decode(
-    const Params* params, void** context, const uint8_t* src, size_t n,
-    uint8_t* dst, size_t capacity, size_t* written, Failure* failure,
-) noexcept nogil:
-    # The data stay where they are: `dst` is not used.
-    if n < TRAILER:
-        failure.expected = TRAILER
-        failure.found = n
-        return WRONG_SIZE
-    written[0] = n - TRAILER
-    if not params.v[0]:
-        return OK
-    return compare(extend(0, src, n - TRAILER), src + n - TRAILER, failure)
-
-
-cdef Status encode(
-    const Params* params, void** context, const uint8_t* src, size_t n,
-    uint8_t* dst, size_t capacity, size_t* written, Failure* failure,
-) noexcept nogil:
-    cdef uint32_t crc = extend(0, src, n)
-    cdef int k
-    if dst != src:
-        memmove(dst, src, n)
-    for k in range(TRAILER):
-        dst[n + k] = <uint8_t> (crc >> (8 * k))
-    written[0] = n + TRAILER
-    return OK
-
-
-cdef size_t bound(const Params* params, size_t n) noexcept nogil:
-    return n + TRAILER
 
 
 cdef Codec _codec
 memset(&_codec, 0, sizeof(Codec))
 _codec.name = b"crc32c"
 _codec.kind = CHECKSUM
-_codec.trailer = TRAILER
-_codec.decode = decode
-_codec.encode = encode
-_codec.bound = bound
 _codec.extend = extend
-_codec.compare = compare
+_codec.piecewise = True
 
 
 def capsule() -> object:

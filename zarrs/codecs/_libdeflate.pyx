@@ -29,7 +29,7 @@ cdef extern from "_native/libdeflate.h" nogil:
     typedef enum libdeflate_result libdeflate_result;
     """
     const char* ZARRS_LIBDEFLATE_VERSION
-    bint zarrs_load_libdeflate()
+    bint zarrs_load_library()
     ctypedef struct libdeflate_compressor:
         pass
     ctypedef struct libdeflate_decompressor:
@@ -37,18 +37,20 @@ cdef extern from "_native/libdeflate.h" nogil:
     ctypedef enum libdeflate_result:
         LIBDEFLATE_SUCCESS
         LIBDEFLATE_INSUFFICIENT_SPACE
-    libdeflate_compressor* zarrs_alloc_compressor(int level)
-    void zarrs_free_compressor(libdeflate_compressor*)
-    size_t zarrs_gzip_compress(libdeflate_compressor*, const void*, size_t, void*, size_t)
-    size_t zarrs_zlib_compress(libdeflate_compressor*, const void*, size_t, void*, size_t)
-    libdeflate_decompressor* zarrs_alloc_decompressor()
-    void zarrs_free_decompressor(libdeflate_decompressor*)
-    libdeflate_result zarrs_gzip_decompress_ex(
+    libdeflate_compressor* zarrs_libdeflate_alloc_compressor(int level)
+    void zarrs_libdeflate_free_compressor(libdeflate_compressor*)
+    size_t zarrs_libdeflate_gzip_compress(
+        libdeflate_compressor*, const void*, size_t, void*, size_t)
+    size_t zarrs_libdeflate_zlib_compress(
+        libdeflate_compressor*, const void*, size_t, void*, size_t)
+    libdeflate_decompressor* zarrs_libdeflate_alloc_decompressor()
+    void zarrs_libdeflate_free_decompressor(libdeflate_decompressor*)
+    libdeflate_result zarrs_libdeflate_gzip_decompress_ex(
         libdeflate_decompressor*, const void*, size_t, void*, size_t, size_t*, size_t*)
-    libdeflate_result zarrs_zlib_decompress_ex(
+    libdeflate_result zarrs_libdeflate_zlib_decompress_ex(
         libdeflate_decompressor*, const void*, size_t, void*, size_t, size_t*, size_t*)
 
-if not zarrs_load_libdeflate():
+if not zarrs_load_library():
     raise ImportError("libdeflate is not installed")
 
 cdef enum:
@@ -101,15 +103,15 @@ cdef Status decode(
     if decoder == NULL:
         return NO_MEMORY
     if decoder.whole == NULL:
-        decoder.whole = zarrs_alloc_decompressor()
+        decoder.whole = zarrs_libdeflate_alloc_decompressor()
         if decoder.whole == NULL:
             return NO_MEMORY
     while True:
         if params.v[1] == GZIP:
-            result = zarrs_gzip_decompress_ex(
+            result = zarrs_libdeflate_gzip_decompress_ex(
                 decoder.whole, src, end - src, dst + done, capacity - done, &used, &got)
         else:
-            result = zarrs_zlib_decompress_ex(
+            result = zarrs_libdeflate_zlib_decompress_ex(
                 decoder.whole, src, end - src, dst + done, capacity - done, &used, &got)
         if result == LIBDEFLATE_INSUFFICIENT_SPACE:
             failure.expected = capacity
@@ -142,17 +144,17 @@ cdef Status encode(
             return NO_MEMORY
         context[0] = encoder
     if encoder.compressor != NULL and encoder.level != level:
-        zarrs_free_compressor(encoder.compressor)
+        zarrs_libdeflate_free_compressor(encoder.compressor)
         encoder.compressor = NULL
     if encoder.compressor == NULL:
-        encoder.compressor = zarrs_alloc_compressor(level)
+        encoder.compressor = zarrs_libdeflate_alloc_compressor(level)
         if encoder.compressor == NULL:
             return NO_MEMORY
         encoder.level = level
     if params.v[1] == GZIP:
-        written[0] = zarrs_gzip_compress(encoder.compressor, src, n, dst, capacity)
+        written[0] = zarrs_libdeflate_gzip_compress(encoder.compressor, src, n, dst, capacity)
     else:
-        written[0] = zarrs_zlib_compress(encoder.compressor, src, n, dst, capacity)
+        written[0] = zarrs_libdeflate_zlib_compress(encoder.compressor, src, n, dst, capacity)
     return OK if written[0] else ENCODE_FAILED
 
 
@@ -161,13 +163,13 @@ cdef void release_decoder(void* context) noexcept nogil:
     if decoder.stream != NULL:
         _streams.release_decoder(decoder.stream)
     if decoder.whole != NULL:
-        zarrs_free_decompressor(decoder.whole)
+        zarrs_libdeflate_free_decompressor(decoder.whole)
     free(decoder)
 
 
 cdef void release_encoder(void* context) noexcept nogil:
     if (<Encoder*> context).compressor != NULL:
-        zarrs_free_compressor((<Encoder*> context).compressor)
+        zarrs_libdeflate_free_compressor((<Encoder*> context).compressor)
     free(context)
 
 

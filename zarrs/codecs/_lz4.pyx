@@ -8,10 +8,10 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memset
 
 from zarrs._core cimport (
-    COMPRESSOR,
     CORRUPT,
     ENCODE_FAILED,
     OK,
+    TRANSFORM,
     UNSUPPORTED,
     WRONG_SIZE,
     Codec,
@@ -93,7 +93,7 @@ cdef size_t bound(const Params* params, size_t n) noexcept nogil:
 cdef Codec _codec
 memset(&_codec, 0, sizeof(Codec))
 _codec.name = b"lz4"
-_codec.kind = COMPRESSOR
+_codec.kind = TRANSFORM
 _codec.decode = decode
 _codec.encode = encode
 _codec.bound = bound

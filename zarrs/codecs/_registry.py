@@ -1,11 +1,24 @@
 """Hands the codecs to the native loops.
 
-A new codec is an extension module with ``capsule()`` and ``library_version()``, a line
-here, and one in ``zarrs/_chain.py`` that says which zarr codec it is.
+A new codec is an extension module with ``capsule()`` and ``library_version()``, a line here, and
+one in ``zarrs/_bytes_codecs.py`` or ``zarrs/_filters.py`` that says which codec of zarr or
+numcodecs it is.
 """
 
+from importlib import import_module
+
 from zarrs._workspace import register_codec
-from zarrs.codecs import _blosc, _crc32c, _lz4, _zlib, _zstd
+from zarrs.codecs import (
+    _blosc,
+    _checksums,
+    _crc32c,
+    _filters,
+    _lz4,
+    _python,
+    _zlib,
+    _zlib_checksums,
+    _zstd,
+)
 
 try:
     from zarrs.codecs import _libdeflate
@@ -14,8 +27,23 @@ except ImportError:  # the library is not installed
 else:
     deflate = _libdeflate.capsule(_zlib.capsule())
 
-register_codec("blosc", _blosc.capsule())
-register_codec("crc32c", _crc32c.capsule())
-register_codec("deflate", deflate)
-register_codec("lz4", _lz4.capsule())
-register_codec("zstd", _zstd.capsule())
+CODECS = {
+    "blosc": _blosc.capsule(),
+    "crc32c": _crc32c.capsule(),
+    "deflate": deflate,
+    "lz4": _lz4.capsule(),
+    "python": _python.capsule(),
+    "zstd": _zstd.capsule(),
+    **_checksums.capsules(),
+    **_filters.capsules(),
+    **_zlib_checksums.capsules(),
+}
+for name in ("bz2", "lzma"):
+    try:
+        import_module(name)  # Python's own module brings the library with it, wherever that lies
+        CODECS[name] = import_module(f"zarrs.codecs._{name}").capsule()
+    except ImportError:  # the library is not installed
+        continue
+
+for name, capsule in CODECS.items():
+    register_codec(name, capsule)

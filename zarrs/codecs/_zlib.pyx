@@ -9,11 +9,11 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from zarrs._core cimport (
-    COMPRESSOR,
     CORRUPT,
     ENCODE_FAILED,
     NO_MEMORY,
     OK,
+    TRANSFORM,
     WRONG_SIZE,
     Codec,
     Failure,
@@ -220,7 +220,7 @@ cdef void release_encoder(void* context) noexcept nogil:
 cdef Codec _codec
 memset(&_codec, 0, sizeof(Codec))
 _codec.name = b"deflate"
-_codec.kind = COMPRESSOR
+_codec.kind = TRANSFORM
 _codec.decode = decode
 _codec.encode = encode
 _codec.bound = bound

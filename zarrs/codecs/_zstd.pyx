@@ -35,11 +35,11 @@ from zarrs._clib.zstd cimport (
     ZSTD_versionString,
 )
 from zarrs._core cimport (
-    COMPRESSOR,
     CORRUPT,
     ENCODE_FAILED,
     NO_MEMORY,
     OK,
+    TRANSFORM,
     WRONG_SIZE,
     Codec,
     Failure,
@@ -155,7 +155,7 @@ cdef void release_encoder(void* context) noexcept nogil:
 cdef Codec _codec
 memset(&_codec, 0, sizeof(Codec))
 _codec.name = b"zstd"
-_codec.kind = COMPRESSOR
+_codec.kind = TRANSFORM
 _codec.decode = decode
 _codec.encode = encode
 _codec.bound = bound
