@@ -40,6 +40,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 import zarr.core.codec_pipeline
+from numcodecs import Delta, Shuffle
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
 
 Array = npt.NDArray[Any]
@@ -375,6 +376,42 @@ CASES = [
         lambda: {
             "zarr_format": 2,
             "compressors": {"id": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 1},
+        },
+    ),
+    Case(
+        "v2-zlib",
+        "Zarr v2, zlib",
+        photons,
+        (128, 256, 512),
+        (64, 64, 64),
+        lambda: {"zarr_format": 2, "compressors": {"id": "zlib", "level": 5}},
+    ),
+    Case(
+        "v2-bz2",
+        "Zarr v2, bzip2",
+        photons,
+        (128, 256, 256),
+        (64, 64, 64),
+        lambda: {"zarr_format": 2, "compressors": {"id": "bz2", "level": 5}},
+    ),
+    Case(
+        "v2-lz4",
+        "Zarr v2, LZ4",
+        photons,
+        (128, 512, 512),
+        (64, 128, 128),
+        lambda: {"zarr_format": 2, "compressors": {"id": "lz4", "acceleration": 1}},
+    ),
+    Case(
+        "v2-filters",
+        "Zarr v2, delta, shuffle, zlib",
+        photons,
+        (128, 256, 512),
+        (64, 64, 64),
+        lambda: {
+            "zarr_format": 2,
+            "filters": [Delta(dtype="<u2"), Shuffle(elementsize=2)],
+            "compressors": {"id": "zlib", "level": 5},
         },
     ),
 ]
