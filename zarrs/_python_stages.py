@@ -7,6 +7,8 @@ it may keep or change them.
 
 from __future__ import annotations
 
+import dis
+import inspect
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -149,30 +151,50 @@ def _items(array: Any, dtype: DType) -> Any:
 
 
 def _call(codec: Any, name: str, value: Any, spec: ArraySpec) -> Any:
-    # One chunk through a codec: by its synchronous method, or in zarr's event loop, which waits for
-    # nothing that this thread holds.
-    # Shards are better off there, as their inner chunks come back to this package.
-    if type(codec) is not ShardingCodec and _is_synchronous(codec, name):
-        return getattr(codec, f"_{name}_sync")(value, spec)
+    # One chunk through a codec: right here where that can be, else in zarr's event loop, which waits
+    # for nothing that this thread holds.
+    kind: Any = type(codec)
+    method = _method(kind, name)
+    if method == f"_{name}_sync" and getattr(codec, "_sync_capable", True):
+        return getattr(codec, method)(value, spec)
+    if method == f"_{name}_single":
+        return _run(getattr(codec, method)(value, spec))
     (result,) = sync(getattr(codec, name)([(value, spec)]))
     return result
 
 
-def _is_synchronous(codec: Any, name: str) -> bool:
-    # Whether a codec has a synchronous method that can be called, and that is as derived as the
-    # others: what overrides them is not to be bypassed.
-    kind: Any = type(codec)
-    return getattr(codec, "_sync_capable", True) and _is_as_derived(kind, name)
-
-
 @cache
-def _is_as_derived(kind: Any, name: str) -> bool:
+def _method(kind: Any, name: str) -> str:
+    # The most derived of a codec's methods, so that nothing that overrides another is bypassed; its
+    # asynchronous ones are for the event loop, unless they never wait.
+    if kind is ShardingCodec:  # so that its inner chunks come back to this package
+        return name
     for base in kind.__mro__:
         if f"_{name}_sync" in vars(base):
-            return True
-        if f"_{name}_single" in vars(base) or name in vars(base):
-            return False
-    return False
+            return f"_{name}_sync"
+        if name in vars(base):
+            return name
+        if f"_{name}_single" in vars(base):
+            single = vars(base)[f"_{name}_single"]
+            return f"_{name}_single" if _never_waits(single) else name
+    return name
+
+
+def _never_waits(function: Any) -> bool:
+    # Whether a coroutine function has nothing in it that it could be suspended at.
+    if not inspect.iscoroutinefunction(function) or not hasattr(function, "__code__"):
+        return False
+    names = {one.opname for one in dis.get_instructions(function.__code__)}
+    return names.isdisjoint(("GET_AWAITABLE", "GET_AITER"))
+
+
+def _run(coroutine: Any) -> Any:
+    # One that never waits is done with its first step.
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError(f"{coroutine} waits for something")
 
 
 def python_stage(codec: Any, spec: ArraySpec, source: DType) -> tuple[ZarrStage, ArraySpec]:
