@@ -151,8 +151,8 @@ def _items(array: Any, dtype: DType) -> Any:
 
 
 def _call(codec: Any, name: str, value: Any, spec: ArraySpec) -> Any:
-    # One chunk through a codec: right here where that can be, else in zarr's event loop, which waits
-    # for nothing that this thread holds.
+    # One chunk through a codec: right here where that can be, else in zarr's event loop, which
+    # waits for nothing that this thread holds.
     kind: Any = type(codec)
     method = _method(kind, name)
     if method == f"_{name}_sync" and getattr(codec, "_sync_capable", True):
