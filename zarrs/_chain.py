@@ -47,6 +47,7 @@ WRITE_ORDERS = {"lexicographic": 0, "unordered": 0, "colexicographic": 1, "morto
 MAX_DEPTH = 8  # of shards in shards
 MAX_STAGES = 16
 BYTES = np.dtype(np.uint8)
+NUMBERS = "iufcMm"  # kinds of data types whose items are one number, or two
 
 # zarr's wrappers of numcodecs for format 3.
 WRAPPERS = tuple(getattr(wrapped, name) for name in wrapped.__all__ if not name.startswith("_"))
@@ -239,7 +240,7 @@ class _Builder:
             self.native(name)
         elif stored == self.data:
             self.native(name)
-        elif stored.names is None and stored.subdtype is None:
+        elif stored.kind in NUMBERS:
             self.parts.append(Part(name, native=True))
             self.swap(name, stored if foreign_order(stored) else self.data)
         else:
