@@ -379,7 +379,7 @@ class _Builder:
         self, codec: Any, name: str, reason: str, waiting: NumcodecsStage | None
     ) -> NumcodecsStage:
         if waiting is None:
-            shape = self.spec.shape if not self.stages else None
+            shape = None if self.stages or self.strings else self.spec.shape
             waiting = NumcodecsStage(self.data, shape, self.spec.order)
             self.in_python(name, reason, waiting)
         else:

@@ -122,7 +122,7 @@ cdef Status _read_encoded(
 ) noexcept nogil:
     # Reads a file. A checksum around everything is verified on the way, piece by piece while they
     # are in the cache; `n_stages` says how many stages are left.
-    cdef const Stage* last = &chain.stages[chain.n_stages - 1]
+    cdef const Stage* last = &chain.stages[max(chain.n_stages, 1) - 1]
     cdef uint8_t* data
     cdef Py_ssize_t size = source.size
     cdef Py_ssize_t offset = 0
@@ -133,7 +133,7 @@ cdef Status _read_encoded(
     n[0] = size
     n_stages[0] = chain.n_stages
     if (
-        source.data != NULL or last.codec.kind != CHECKSUM or not last.codec.piecewise
+        source.data != NULL or chain.n_stages == 0 or last.codec.kind != CHECKSUM or not last.codec.piecewise
         or not last.params.v[VERIFY] or last.params.v[AT_START] or size < CHECKSUM_SIZE
     ):
         return view_input(source, size, 0, &space.file, src, failure)
