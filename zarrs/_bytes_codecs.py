@@ -43,6 +43,7 @@ LZMA_CHECKS = {
     lzma.FORMAT_XZ: (*NO_CHECK, lzma.CHECK_CRC32, lzma.CHECK_CRC64, lzma.CHECK_SHA256),
     lzma.FORMAT_ALONE: NO_CHECK,
 }
+COMPRESSORS = (BZ2, LZ4, LZMA, Blosc, GZip, Zlib, Zstd)  # of numcodecs: they decode to `bytes`
 MAX_INT32 = 2**31 - 1
 MAX_UINT32 = 2**32 - 1
 

@@ -28,7 +28,7 @@ from zarr.codecs._v2 import V2Codec
 from zarr.core.dtype.common import HasEndianness
 
 from zarrs import _core
-from zarrs._bytes_codecs import native_bytes_codec, native_zarr_codec
+from zarrs._bytes_codecs import COMPRESSORS, native_bytes_codec, native_zarr_codec
 from zarrs._filters import FILTERS, native_filter
 from zarrs._python_stages import NumcodecsStage, python_stage
 from zarrs.codecs import _registry  # noqa: F401  (registers the native codecs)
@@ -368,11 +368,13 @@ class _Builder:
                 continue
             found = self.native_numcodec(one, name)
             if not isinstance(found, str):
-                if waiting is not None:
-                    waiting.target = self.data if self.data is not None else BYTES
+                if waiting is not None and type(one) not in COMPRESSORS:
+                    waiting.target = getattr(one, "dtype", BYTES)
                 waiting = None
                 continue
             waiting = self.add_numcodecs_stage(one, name, found, waiting)
+        if waiting is not None:
+            waiting.target = BYTES
         self.is_array = False
 
     def add_numcodecs_stage(

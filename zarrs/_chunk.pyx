@@ -31,6 +31,7 @@ from zarrs._workspace cimport reserve
 cdef enum:
     ENCODED_PIECE = 128 * 1024  # bytes of a file read at once where work is done on the way
     THREADS_PARAM = 5  # the parameter of codecs that can work with several threads
+    UNKNOWN = 4096  # bytes that a codec without a bound may add before it has to ask for room
     GROWTH = 4  # so many times as big is the next attempt to decode what has no bound
 
 
@@ -49,8 +50,14 @@ cdef size_t _stage_bound(const Stage* stage, size_t n) noexcept nogil:
     elif stage.codec.bound != NULL:
         bound = stage.codec.bound(&stage.params, n)
     else:
-        bound = _longest(n)
+        bound = n + n // 8 + UNKNOWN
     return bound if bound <= MAX_SIZE else 0
+
+
+cdef void _give_up(const Stage* stage, void** context, Failure* failure) noexcept nogil:
+    # After NO_ROOM, if there is none.
+    cdef size_t written = 0
+    stage.codec.decode(&stage.params, context, NULL, 0, NULL, 0, &written, failure)
 
 
 cdef Status _undo_stage(
@@ -58,23 +65,27 @@ cdef Status _undo_stage(
     const uint8_t** src, size_t* n, bint* moved, Failure* failure,
 ) noexcept nogil:
     # Decodes one stage, into `target` unless the bytes can stay where they are.
-    cdef Status status = WRONG_SIZE
+    cdef Status status = OK
     cdef uint8_t* dst = NULL
     cdef size_t written = 0
     moved[0] = stage.codec.kind != CHECKSUM
     if not moved[0]:
         return strip_checksum(stage, src, n, failure)
-    failure.expected = capacity
-    while status == WRONG_SIZE and failure.expected == <int64_t> capacity:
+    while True:
         dst = reserve(target, capacity)
         if dst == NULL:
+            if status == NO_ROOM:
+                _give_up(stage, &space.decoders[stage.slot], failure)
             return NO_MEMORY
+        failure.expected = -1
         status = stage.codec.decode(&stage.params, &space.decoders[stage.slot], src[0], n[0],
                                     dst, capacity, &written, failure)
-        if not may_grow or failure.expected != <int64_t> capacity:
+        if status == NO_ROOM:
+            capacity = written
+        elif status == WRONG_SIZE and may_grow and failure.expected == <int64_t> capacity:
+            capacity *= GROWTH
+        else:
             break
-        capacity *= GROWTH
-        failure.expected = capacity
     if status == OK:
         src[0] = dst
         n[0] = written
@@ -133,8 +144,9 @@ cdef Status _read_encoded(
     n[0] = size
     n_stages[0] = chain.n_stages
     if (
-        source.data != NULL or chain.n_stages == 0 or last.codec.kind != CHECKSUM or not last.codec.piecewise
-        or not last.params.v[VERIFY] or last.params.v[AT_START] or size < CHECKSUM_SIZE
+        source.data != NULL or chain.n_stages == 0 or last.codec.kind != CHECKSUM
+        or not last.codec.piecewise or not last.params.v[VERIFY] or last.params.v[AT_START]
+        or size < CHECKSUM_SIZE
     ):
         return view_input(source, size, 0, &space.file, src, failure)
     data = reserve(&space.file, size)
@@ -207,7 +219,9 @@ cdef Status decode_chunk(
     decoded[0] = dst
     status = stage.codec.decode(&stage.params, &space.decoders[stage.slot], src, n,
                                 dst, nbytes, &written, failure)
-    if status == OK:
+    if status == NO_ROOM:
+        _give_up(stage, &space.decoders[stage.slot], failure)
+    if status == OK or status == NO_ROOM:
         status = check_size(nbytes, written, failure)
     return status
 
@@ -360,6 +374,7 @@ cdef Status _encode_stage(
             capacity = written
             dst = reserve(target, capacity)
             if dst == NULL:
+                _give_up(stage, &space.encoders[stage.slot], failure)
                 return NO_MEMORY
             status = stage.codec.encode(&params, &space.encoders[stage.slot], data[0], n[0],
                                         dst, capacity, &written, failure)

@@ -22,7 +22,9 @@ cdef enum Status:
     OUT_OF_RANGE = 10  # an item does not fit a codec's data type; found: its number in the chunk
     PYTHON_ERROR = 11  # code: which exception of a Python stage
     BAD_STRINGS = 12  # code: a StringFault of _strings.pxd
-    NO_ROOM = 13  # of an encoder without a bound: call it again with room for `written` bytes
+    # Of a codec without a bound: to be called again, with room for `written` bytes, or, to give up,
+    # with `dst` NULL.
+    NO_ROOM = 13
 
 
 cdef enum IndexFault:
@@ -238,6 +240,7 @@ cdef struct Workspace:
     Buffer stages[2]  # what is between two codecs
     void* decoders[MAX_CODECS]
     void* encoders[MAX_CODECS]
+    void* call  # what Python wants to know of a call: a `Call` of _python_stages.py, or None
 
 
 # One axis of what is selected in a chunk, in items: a range, or a list of positions that rise.

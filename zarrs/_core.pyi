@@ -66,6 +66,7 @@ def read(
     threads: int,
     fetched: list[tuple[int, bool, Buffer | None]] | None = None,
     parts: list[tuple[OpenShard, int, Buffer | None]] | None = None,
+    call: object = None,
 ) -> None: ...
 def write(
     plan: Plan,
@@ -75,5 +76,6 @@ def write(
     inner_threads: int,
     keep_empty: bool,
     fetched: list[tuple[int, bool, Buffer | None]] | None = None,
+    call: object = None,
 ) -> None: ...
 def release_team() -> None: ...

@@ -130,6 +130,7 @@ cdef class Chain:
         cdef Failure failure
         cdef Status status
         memset(&failure, 0, sizeof(Failure))
+        crew.serve(None)
         with nogil:
             status = encode_chunk(&self.spec, crew.spaces[0], &encoded, &n, 1, &failure)
         return self.finish(crew, status, &failure, encoded, n)
@@ -147,6 +148,7 @@ cdef class Chain:
         source.fd = -1
         source.data = data
         source.size = len(data)
+        crew.serve(None)
         with nogil:
             status = decode_chunk(&source, &self.spec, crew.spaces[0], n, NULL, &decoded, &failure)
         return self.finish(crew, status, &failure, decoded, n)
@@ -333,6 +335,7 @@ def open_shard(Plan plan, Chain chain, Py_ssize_t task, object index) -> object 
 
 def read(
     Plan plan, Chain chain, Layout layout, int threads, list fetched=None, list parts=None,
+    call=None,
 ) -> None:
     """Read chunks of a plan into its array; the outcome is in the plan.
 
@@ -342,12 +345,15 @@ def read(
         The tasks to run and what was fetched of them; see ``Batch``. Default: all tasks.
     parts : list of (OpenShard, int, Buffer or None), optional
         Ranges of shards to read besides.
+    call : Call, optional
+        For stages in Python, and for strings.
     """
     cdef Batch batch = Batch(plan, fetched)
     cdef Crew crew = Crew(threads)
     cdef Tasks* tasks = batch.tasks
     tasks.chain = &chain.spec
     tasks.layout = &layout.spec
+    crew.serve(call)
     try:
         if tasks.n > 0 and chain.spec.shard != NULL:
             read_shards(tasks, crew.spaces, threads)
@@ -363,7 +369,7 @@ def read(
 
 def write(
     Plan plan, Chain chain, Layout layout, int threads, int inner_threads, bint keep_empty,
-    list fetched=None,
+    list fetched=None, call=None,
 ) -> None:
     """Write a plan's array into its chunks; the outcome is in the plan.
 
@@ -375,6 +381,8 @@ def write(
         Whether chunks of nothing but the fill value are stored.
     fetched : list of (int, bool, Buffer or None), optional
         As for `read`: the tasks to run and what is stored of those that are merged.
+    call : Call, optional
+        As for `read`.
     """
     cdef Batch batch = Batch(plan, fetched)
     cdef Crew crew = Crew(threads)
@@ -387,6 +395,7 @@ def write(
         (<Shard> chain.shard).prepare_writing()
     tasks.chain = &chain.spec
     tasks.layout = &layout.spec
+    crew.serve(call)
     try:
         if chain.spec.shard != NULL:
             write_shards(tasks, &options, crew.spaces, threads)

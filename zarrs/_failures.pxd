@@ -9,4 +9,4 @@ cdef bint is_cancelled(Tasks* tasks, Py_ssize_t i) noexcept nogil
 
 cdef void record_failure(Tasks* tasks, Py_ssize_t i, const Failure* failure) noexcept nogil
 
-cdef int64_t keep_exception(object error) noexcept
+cdef int64_t keep_exception(object call, object error) noexcept

@@ -18,12 +18,7 @@ cdef extern from "_native/atomics.h" nogil:
     Py_ssize_t zarrs_load(const Py_ssize_t* p)
     void zarrs_lower(Py_ssize_t* p, Py_ssize_t x)
 
-cdef enum:
-    MAX_EXCEPTIONS = 256  # kept; of a call that fails many times only one is asked for
-
 cdef pthread_mutex_t _failure_lock
-cdef dict _exceptions = {}
-cdef int64_t _n_exceptions = 0
 
 
 cdef bint is_cancelled(Tasks* tasks, Py_ssize_t i) noexcept nogil:
@@ -41,18 +36,12 @@ cdef void record_failure(Tasks* tasks, Py_ssize_t i, const Failure* failure) noe
     zarrs_lower(tasks.first_failed, i)
 
 
-cdef int64_t keep_exception(object error) noexcept:
-    """Keep what a Python codec raised; its number is a failure's code."""
-    global _n_exceptions
-    _n_exceptions += 1
-    _exceptions[_n_exceptions] = error
-    _exceptions.pop(_n_exceptions - MAX_EXCEPTIONS, None)
-    return _n_exceptions
-
-
-def take_exception(number: int) -> BaseException | None:
-    """Return a kept exception, which is kept no longer; None: it was dropped, being one of many."""
-    return _exceptions.pop(number, None)
+cdef int64_t keep_exception(object call, object error) noexcept:
+    """Keep what Python raised with the call, if there is one; its place is a failure's code."""
+    if call is None:
+        return -1
+    call.errors.append(error)
+    return len(call.errors) - 1
 
 
 def reset_after_fork() -> None:

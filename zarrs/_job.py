@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from zarrs import _threads
 from zarrs._errors import Failure, Status, exception_of
-from zarrs._failures import take_exception
 from zarrs._files import take_direct_refusal
 from zarrs._requests import all_done
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from zarrs._chain import Chain
     from zarrs._plan import Plan
+    from zarrs._python_stages import Call
 
 T = TypeVar("T")
 
@@ -53,6 +53,8 @@ class Job:
     size : int
         Bytes that will be decoded or encoded.
     writing : bool
+    call : Call or None
+        What its stages in Python have to know.
     """
 
     plan: Plan
@@ -63,6 +65,7 @@ class Job:
     threads: int
     size: int
     writing: bool
+    call: Call | None
 
     @property
     def is_tiny(self) -> bool:
@@ -117,7 +120,6 @@ class Job:
             return
         failure = Failure(*result)
         _, spec, *_ = self.batch[failure.task]
-        error = take_exception(failure.code) if failure.status == Status.PYTHON_ERROR else None
         shard = self.chain.reader.shard
         shape = [spec.shape[k] for k in self.chain.order]
         damage = exception_of(
@@ -130,7 +132,18 @@ class Job:
             grid=[n // m for n, m in zip(shape, shard.shape, strict=True)] if shard else (),
             writing=self.writing,
         )
-        if error is None:
-            raise damage
-        error.add_note(str(damage))
-        raise error
+        if failure.status == Status.PYTHON_ERROR:
+            self._raise_kept(failure.code, str(damage))
+        raise damage
+
+    def _raise_kept(self, code: int, note: str) -> None:
+        # Raises what a codec raised. The others are let go, lest they live as long as this one.
+        assert self.call is not None
+        error = self.call.errors[code]
+        self.call.errors.clear()
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+        try:
+            raise error
+        finally:
+            del error  # whose traceback leads here

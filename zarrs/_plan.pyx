@@ -7,8 +7,9 @@ needs to check nothing. The axes of a task are in the order in which the chunk i
 """
 
 from cpython.buffer cimport (
+    PyBUF_FORMAT,
     PyBUF_SIMPLE,
-    PyBuffer_FillInfo,
+    PyBUF_WRITABLE,
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
@@ -69,7 +70,22 @@ cdef class Encoded:
         return self.size
 
     def __getbuffer__(self, Py_buffer* view, int flags):
-        PyBuffer_FillInfo(view, self, self.data, self.size, True, flags)
+        # PyBuffer_FillInfo would forget the reference to None that Cython has put there.
+        if flags & PyBUF_WRITABLE == PyBUF_WRITABLE:
+            raise BufferError("the bytes of an encoded chunk are read-only")
+        view.buf = self.data
+        view.obj = self
+        view.len = self.size
+        view.itemsize = 1
+        view.readonly = True
+        view.ndim = 1
+        view.format = NULL
+        if flags & PyBUF_FORMAT:
+            view.format = b"B"
+        view.shape = &self.size
+        view.strides = &view.itemsize
+        view.suboffsets = NULL
+        view.internal = NULL
 
 
 cdef class Plan:

@@ -7,8 +7,12 @@ it may keep or change them.
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import dis
 import inspect
+import math
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +20,35 @@ import numpy as np
 from numcodecs.compat import ensure_bytes, ensure_ndarray_like
 from zarr.abc.codec import ArrayArrayCodec, BytesBytesCodec
 from zarr.codecs import ShardingCodec
-from zarr.core.sync import sync
 
 if TYPE_CHECKING:
     from zarr.abc.codec import Codec
     from zarr.core.array_spec import ArraySpec
+    from zarr.core.buffer import BufferPrototype
 
 DType = np.dtype[Any]
+
+
+@dataclass(frozen=True)
+class Call:
+    """What codecs in Python have to know of the call that they run for.
+
+    Attributes
+    ----------
+    prototype : BufferPrototype
+        The buffers that the caller wants.
+    loop : asyncio.AbstractEventLoop
+        Where the caller is, and coroutines run.
+    context : contextvars.Context
+        The caller's.
+    errors : list of BaseException
+        What was raised on the way.
+    """
+
+    prototype: BufferPrototype
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+    errors: list[BaseException] = field(default_factory=list)
 
 
 class ZarrStage:
@@ -47,41 +73,42 @@ class ZarrStage:
         self._source = source
         self._target = target
 
-    def encode(self, data: bytearray) -> Any:
+    def encode(self, data: bytearray, call: Call) -> Any:
         """Encode a chunk; None: there is nothing to store."""
+        spec = _for_call(self._spec, call)
         value: Any
         if isinstance(self._codec, BytesBytesCodec):
-            value = self._buffer(data)
+            value = _buffer(data, spec)
         else:
-            value = self._array(data, self._spec, self._source)
-        encoded = _call(self._codec, "encode", value, self._spec)
+            value = _array(data, spec, self._source)
+        encoded = _run(self._codec, "encode", value, spec, call)
         if encoded is None:
             return None
         if self._target is None:
             return np.ascontiguousarray(encoded.as_numpy_array())
-        return _items(encoded.as_ndarray_like(), self._target.dtype.to_native_dtype())
+        return _encoded_items(
+            encoded.as_ndarray_like(), np.dtype(self._target.dtype.to_native_dtype())
+        )
 
-    def decode(self, data: bytearray) -> Any:
-        """Decode a chunk."""
+    def decode(self, data: bytearray, call: Call) -> Any:
+        """Decode a chunk; None: it is as good as missing."""
+        spec = _for_call(self._spec, call)
         value: Any
         if self._target is None:
-            value = self._buffer(data)
+            value = _buffer(data, spec)
         else:
-            value = self._array(data, self._target, self._target.dtype.to_native_dtype())
-        decoded = _call(self._codec, "decode", value, self._spec)
+            target = np.dtype(self._target.dtype.to_native_dtype())
+            value = _array(data, _for_call(self._target, call), target)
+        decoded = _run(self._codec, "decode", value, spec, call)
+        if decoded is None:
+            return None
         if isinstance(self._codec, BytesBytesCodec):
             return np.ascontiguousarray(decoded.as_numpy_array())
-        array = decoded.as_ndarray_like()
-        if array.size != int(np.prod(self._spec.shape)):
-            raise ValueError(f"expected items of shape {self._spec.shape}, found {array.shape}")
-        return _items(array, self._source)
-
-    def _buffer(self, data: bytearray) -> Any:
-        return self._spec.prototype.buffer.from_array_like(np.frombuffer(data, np.uint8))
-
-    def _array(self, data: bytearray, spec: ArraySpec, dtype: DType) -> Any:
-        array: Any = np.frombuffer(data, dtype).reshape(spec.shape)
-        return self._spec.prototype.nd_buffer.from_ndarray_like(array)
+        array = np.asarray(decoded.as_ndarray_like())
+        if array.size != math.prod(spec.shape):
+            raise ValueError(f"expected items of shape {spec.shape}, found {array.shape}")
+        # What a decoder gives back counts by its values, as it does when zarr assigns it.
+        return _bytes_of(array.astype(self._source, copy=False))
 
 
 class NumcodecsStage:
@@ -100,19 +127,27 @@ class NumcodecsStage:
     ----------
     codecs : list of numcodecs.abc.Codec
         In the order of encoding.
-    target : numpy.dtype
-        The data type of the items handed over when decoding.
+    target : numpy.dtype or None
+        The data type of the items handed over when decoding; None: ``bytes``, as compressors
+        make them.
     """
 
     def __init__(self, source: DType | None, shape: tuple[int, ...] | None, order: str) -> None:
         self.codecs: list[Any] = []
-        self.target: DType = np.dtype(np.uint8)
+        self.target: DType | None = None
         self._source = source
         self._shape = shape
         self._order: Any = order
 
-    def encode(self, data: bytearray) -> Any:
+    def encode(self, data: bytearray, call: Call) -> Any:
         """Encode a chunk."""
+        return call.context.copy().run(self._encode, data)
+
+    def decode(self, data: bytearray, call: Call) -> Any:
+        """Decode a chunk."""
+        return call.context.copy().run(self._decode, data)
+
+    def _encode(self, data: bytearray) -> Any:
         value: Any = np.frombuffer(data, self._source or np.uint8)
         if self._shape is not None:
             value = value.reshape(self._shape, order=self._order)
@@ -122,9 +157,8 @@ class NumcodecsStage:
             raise RuntimeError("cannot write object array without object codec")
         return ensure_bytes(value)
 
-    def decode(self, data: bytearray) -> Any:
-        """Decode a chunk."""
-        value: Any = np.frombuffer(data, self.target)
+    def _decode(self, data: bytearray) -> Any:
+        value: Any = bytes(data) if self.target is None else np.frombuffer(data, self.target)
         for codec in reversed(self.codecs):
             value = codec.decode(value)
         value = ensure_ndarray_like(value)
@@ -138,28 +172,50 @@ class NumcodecsStage:
         return np.ascontiguousarray(value.reshape(-1, order="A")).view(np.uint8)
 
 
-def _items(array: Any, dtype: DType) -> Any:
-    # The bytes of an array in C order, as the next stage takes them.
+def _for_call(spec: ArraySpec, call: Call) -> ArraySpec:
+    return spec if spec.prototype is call.prototype else replace(spec, prototype=call.prototype)
+
+
+def _buffer(data: bytearray, spec: ArraySpec) -> Any:
+    return spec.prototype.buffer.from_array_like(np.frombuffer(data, np.uint8))
+
+
+def _array(data: bytearray, spec: ArraySpec, dtype: DType) -> Any:
+    array: Any = np.frombuffer(data, dtype).reshape(spec.shape)
+    return spec.prototype.nd_buffer.from_ndarray_like(array)
+
+
+def _encoded_items(array: Any, dtype: DType) -> Any:
+    # The bytes that the next stage takes. Items of another data type count by their bits: that is
+    # what is stored of them, and is taken for the right type when it is read.
     array = np.asarray(array)
-    if array.dtype != dtype:
-        # A codec may give back numbers in another byte order, or bits under another name.
-        same = array.dtype.newbyteorder("=") == dtype.newbyteorder("=")
-        if not same and array.dtype.itemsize != dtype.itemsize:
-            raise TypeError(f"expected items of data type {dtype}, found {array.dtype}")
-        array = array.astype(dtype) if same else np.ascontiguousarray(array).view(dtype)
+    if array.dtype.newbyteorder("=") == dtype.newbyteorder("="):
+        return _bytes_of(array.astype(dtype, copy=False))
+    if array.dtype.itemsize != dtype.itemsize:
+        raise TypeError(f"expected items of data type {dtype}, found {array.dtype}")
+    return _bytes_of(array)
+
+
+def _bytes_of(array: Any) -> Any:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
-def _call(codec: Any, name: str, value: Any, spec: ArraySpec) -> Any:
-    # One chunk through a codec: right here where that can be, else in zarr's event loop, which
-    # waits for nothing that this thread holds.
+def _run(codec: Any, name: str, value: Any, spec: ArraySpec, call: Call) -> Any:
+    # One chunk through a codec, in the context of the caller.
+    return call.context.copy().run(_run_here, codec, name, value, spec, call.loop)
+
+
+def _run_here(codec: Any, name: str, value: Any, spec: ArraySpec, loop: Any) -> Any:
+    # Right here where that can be, else in the caller's event loop, which waits for nothing that
+    # this thread holds.
     kind: Any = type(codec)
     method = _method(kind, name)
     if method == f"_{name}_sync" and getattr(codec, "_sync_capable", True):
         return getattr(codec, method)(value, spec)
     if method == f"_{name}_single":
-        return _run(getattr(codec, method)(value, spec))
-    (result,) = sync(getattr(codec, name)([(value, spec)]))
+        return _first_step(getattr(codec, method)(value, spec))
+    done = asyncio.run_coroutine_threadsafe(getattr(codec, name)([(value, spec)]), loop)
+    (result,) = done.result()
     return result
 
 
@@ -188,8 +244,8 @@ def _never_waits(function: Any) -> bool:
     return names.isdisjoint(("GET_AWAITABLE", "GET_AITER"))
 
 
-def _run(coroutine: Any) -> Any:
-    # One that never waits is done with its first step.
+def _first_step(coroutine: Any) -> Any:
+    # One that never waits is done with it.
     try:
         coroutine.send(None)
     except StopIteration as done:
@@ -199,7 +255,6 @@ def _run(coroutine: Any) -> Any:
 
 def python_stage(codec: Any, spec: ArraySpec, source: DType) -> tuple[ZarrStage, ArraySpec]:
     """Make a stage of a codec of zarr's; return it with what it leaves to the next codec."""
-    if not isinstance(codec, ArrayArrayCodec):
-        return ZarrStage(codec, spec, source, None), spec
     target = codec.resolve_metadata(spec)
-    return ZarrStage(codec, spec, source, target), target
+    is_filter = isinstance(codec, ArrayArrayCodec)
+    return ZarrStage(codec, spec, source, target if is_filter else None), target

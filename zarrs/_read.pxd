@@ -8,4 +8,5 @@ cdef Status read_region(
     Workspace* space, Failure* failure) noexcept nogil
 
 cdef Status fill_region(
-    const LayoutSpec* layout, const Region* region, Failure* failure) noexcept nogil
+    const LayoutSpec* layout, const Region* region, Workspace* space,
+    Failure* failure) noexcept nogil

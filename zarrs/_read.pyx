@@ -128,10 +128,10 @@ cdef Status read_region(
 
 
 cdef Status fill_region(
-    const LayoutSpec* layout, const Region* region, Failure* failure,
+    const LayoutSpec* layout, const Region* region, Workspace* space, Failure* failure,
 ) noexcept nogil:
     """Put the fill value where a missing chunk would go."""
     if layout.item.kind != PLAIN:
-        return fill_strings(layout, region, failure)
+        return fill_strings(layout, region, space, failure)
     fill_out(region, &layout.item, layout.fill)
     return OK

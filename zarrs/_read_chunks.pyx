@@ -54,13 +54,13 @@ cdef void _read_one(Tasks* tasks, Py_ssize_t i, Workspace* space) noexcept nogil
     failure.status = task_region(tasks, task, False, &space.pairs, &region)
     if failure.status == OK:
         failure.status = open_task(tasks, task, &source, &failure)
-    if failure.status == MISSING:
-        task.failure.status = MISSING
-        failure.status = fill_region(tasks.layout, &region, &failure)
-    elif failure.status == OK:
+    if failure.status == OK:
         failure.status = read_region(&source, tasks.chain, &tasks.layout.item, &region, space,
                                      &failure)
         close_input(&source)
+    if failure.status == MISSING:
+        task.failure.status = MISSING
+        failure.status = fill_region(tasks.layout, &region, space, &failure)
     if failure.status > MISSING:
         record_failure(tasks, i, &failure)
 
@@ -80,7 +80,7 @@ cdef void _open_one(Tasks* tasks, Py_ssize_t i, Source* source) noexcept nogil:
     failure.status = open_task(tasks, task, &source.input, &failure)
     if failure.status == MISSING:
         task.failure.status = MISSING
-        failure.status = fill_region(tasks.layout, &source.region, &failure)
+        failure.status = fill_region(tasks.layout, &source.region, NULL, &failure)
     elif failure.status == OK:
         failure.status = open_source(source, tasks, tasks.chain, &failure)
     if failure.status > MISSING:

@@ -100,7 +100,7 @@ cdef Status _fill_shard(
     cdef Status status = make_region(select, tasks.ndim, &tasks.layout.item, data, False,
                                      &space.pairs, &region)
     if status == OK:
-        status = fill_region(tasks.layout, &region, failure)
+        status = fill_region(tasks.layout, &region, space, failure)
     return status
 
 
@@ -166,14 +166,15 @@ cdef void _open_shard(Tasks* tasks, Shard* shard, Workspace* space) noexcept nog
     failure.depth = shard.depth
     if shard.depth == 0:
         failure.status = open_task(tasks, task, &shard.source, &failure)
-        if failure.status == MISSING:
-            task.failure.status = MISSING
-            failure.status = _fill_shard(tasks, &shard.select, shard.data, space, &failure)
-            if failure.status == OK:
-                return
     if failure.status == OK:
         failure.status = unwrap_shard(shard.chain, shard.n, shard.depth == 0, &shard.source,
                                       &shard.decoded, space, &failure)
+    if failure.status == MISSING:  # or a codec says so
+        if shard.depth == 0:
+            task.failure.status = MISSING
+        failure.status = _fill_shard(tasks, &shard.select, shard.data, space, &failure)
+        if failure.status == OK:
+            return
     if failure.status == OK:
         failure.status = read_index(&shard.source, shard.chain.shard, shard.n, &shard.index,
                                     &failure)
@@ -337,7 +338,7 @@ cdef void _read_batch(Tasks* tasks, const Batch* batch, Workspace* space) noexce
         if failure.status != OK:
             break
         if leaf.size < 0:
-            failure.status = fill_region(tasks.layout, &region, &failure)
+            failure.status = fill_region(tasks.layout, &region, space, &failure)
             continue
         source = shard.source
         if present > 1:
@@ -347,6 +348,8 @@ cdef void _read_batch(Tasks* tasks, const Batch* batch, Workspace* space) noexce
             narrow_input(&source, leaf.offset, leaf.size)
         failure.status = read_region(&source, shard.chain.shard.chain, &tasks.layout.item,
                                      &region, space, &failure)
+        if failure.status == MISSING:  # says a codec
+            failure.status = fill_region(tasks.layout, &region, space, &failure)
     if failure.status != OK:
         record_failure(tasks, shard.task, &failure)
 
@@ -423,7 +426,7 @@ cdef void _open_leaf(Tasks* tasks, const Batch* batch, Source* source) noexcept 
     memset(&failure, 0, sizeof(Failure))
     _leaf_region(tasks, shard, leaf, NULL, &source.region)  # one box: it cannot fail
     if leaf.size < 0:
-        fill_region(tasks.layout, &source.region, &failure)  # nor can this, of plain items
+        fill_region(tasks.layout, &source.region, NULL, &failure)  # nor can this, of plain items
         return
     source.task = shard.task
     source.depth = shard.depth + 1

@@ -17,7 +17,8 @@ cdef Status unpack_strings(
     Failure* failure) noexcept nogil
 
 cdef Status fill_strings(
-    const LayoutSpec* layout, const Region* region, Failure* failure) noexcept nogil
+    const LayoutSpec* layout, const Region* region, Workspace* space,
+    Failure* failure) noexcept nogil
 
 cdef Status pack_strings(
     const LayoutSpec* layout, const Region* region, const uint8_t* old, size_t n_old,

@@ -100,6 +100,7 @@ cdef struct Visit:
     npy_string_allocator* allocator  # of STRINGS
     Py_ssize_t itemsize
     bint writing
+    void* call
     int64_t code  # of the exception, after PYTHON_ERROR
 
 
@@ -224,7 +225,7 @@ cdef Status _take_error(Visit* visit) noexcept nogil:
         try:
             _raise_waiting()
         except BaseException as error:
-            visit.code = keep_exception(error)
+            visit.code = keep_exception(<object> visit.call, error)
     return PYTHON_ERROR
 
 
@@ -276,36 +277,47 @@ cdef inline PyObject* _object_at(const char* place) noexcept nogil:
 cdef Status _see_text(Visit* visit, View* view, char* place) noexcept nogil:
     cdef PyObject* one = _object_at(place)
     cdef Py_ssize_t size = 0
-    if not PyUnicode_Check(one):
-        return _see_nothing(visit, view, one)
-    view.data = <const uint8_t*> PyUnicode_AsUTF8AndSize(one, &size)
-    if view.data == NULL:
-        return _take_error(visit)
+    view.data = &_nothing
+    if PyUnicode_Check(one):
+        view.data = <const uint8_t*> PyUnicode_AsUTF8AndSize(one, &size)
+        if view.data == NULL:
+            return _take_error(visit)
     view.size = size
     return OK
 
 
 cdef Status _see_bytes(Visit* visit, View* view, char* place) noexcept nogil:
     cdef PyObject* one = _object_at(place)
-    if not PyBytes_Check(one):
-        return _see_nothing(visit, view, one)
-    view.data = <const uint8_t*> PyBytes_AS_STRING(one)
-    view.size = PyBytes_GET_SIZE(one)
+    view.data = &_nothing
+    view.size = 0
+    if PyBytes_Check(one):
+        view.data = <const uint8_t*> PyBytes_AS_STRING(one)
+        view.size = PyBytes_GET_SIZE(one)
     return OK
 
 
-cdef Status _see_nothing(Visit* visit, View* view, PyObject* one) noexcept nogil:
-    # None and 0 are missing values, which are stored as empty ones, as numcodecs does it.
+cdef Status _look_at_text(Visit* visit, View* view, char* place) noexcept nogil:
+    cdef PyObject* one = _object_at(place)
+    return OK if PyUnicode_Check(one) else _look_at_other(visit, one)
+
+
+cdef Status _look_at_bytes(Visit* visit, View* view, char* place) noexcept nogil:
+    cdef PyObject* one = _object_at(place)
+    return OK if PyBytes_Check(one) else _look_at_other(visit, one)
+
+
+cdef Status _look_at_other(Visit* visit, PyObject* one) noexcept nogil:
+    # None and 0 are missing values, which are stored as empty ones, as numcodecs does it. To compare
+    # them can run any code, so it is done before the addresses of any bytes are taken.
     cdef Status status = OK
-    view.data = &_nothing
-    view.size = 0
     if one != Py_None:
         with gil:
             try:
-                if not <object> one == 0:
-                    raise TypeError(f"expected a string, found {<object> one!r}")
+                item = <object> one
+                if not item == 0:
+                    raise TypeError(f"expected a string, found {item!r}")
             except BaseException as error:
-                visit.code = keep_exception(error)
+                visit.code = keep_exception(<object> visit.call, error)
                 status = PYTHON_ERROR
     return status
 
@@ -363,6 +375,7 @@ cdef Status unpack_strings(
     cdef Py_ssize_t n_items = region.nbytes // item.size
     cdef Visit visit
     cdef Status status
+    visit.call = space.call
     visit.views = _reserve_views(space, n_items)
     if visit.views == NULL:
         return NO_MEMORY
@@ -373,10 +386,11 @@ cdef Status unpack_strings(
 
 
 cdef Status fill_strings(
-    const LayoutSpec* layout, const Region* region, Failure* failure,
+    const LayoutSpec* layout, const Region* region, Workspace* space, Failure* failure,
 ) noexcept nogil:
     """Put the fill value where a missing chunk would go."""
     cdef Visit visit
+    visit.call = space.call
     visit.views = NULL
     visit.same.data = <const uint8_t*> layout.fill
     visit.same.size = layout.fill_size
@@ -411,6 +425,7 @@ cdef Status pack_strings(
     cdef Py_ssize_t i
     cdef Visit visit
     cdef Status status = OK
+    visit.call = space.call
     visit.views = _reserve_views(space, n_items)
     if visit.views == NULL:
         return NO_MEMORY
@@ -431,7 +446,10 @@ cdef Status pack_strings(
         status = _pack(&visit, layout, region, keep_empty, space, payload, n, failure)
         NpyString_release_allocator(visit.allocator)
         return status
-    visit.function = _see_text if item.kind == TEXT_OBJECTS else _see_bytes
     with gil:
-        status = _pack(&visit, layout, region, keep_empty, space, payload, n, failure)
+        visit.function = _look_at_text if item.kind == TEXT_OBJECTS else _look_at_bytes
+        status = _visit_region(&visit, item, region, failure)
+        if status == OK:
+            visit.function = _see_text if item.kind == TEXT_OBJECTS else _see_bytes
+            status = _pack(&visit, layout, region, keep_empty, space, payload, n, failure)
     return status

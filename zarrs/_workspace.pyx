@@ -5,6 +5,7 @@ fault for every 4 KiB, so both are kept. Threads come and go; workspaces wait in
 GIL guards.
 """
 
+from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
@@ -16,7 +17,8 @@ cdef enum:
     MAX_IDLE = 64  # workspaces kept
 
 cdef const Codec* _table[MAX_CODECS]
-cdef dict _slots = {}
+cdef dict _slots = {"python": 0}  # the first one belongs to calls, not to threads
+cdef int _python_slot = _slots["python"]
 
 
 def register_codec(name: str, capsule: object) -> None:
@@ -62,11 +64,17 @@ cdef class _WorkspaceOwner:
     def __dealloc__(self):
         cdef int k
         self.trim(0)
+        self.leave()
         for k in range(MAX_CODECS):
             if self.space.decoders[k] != NULL:
                 _table[k].release_decoder(self.space.decoders[k])
             if self.space.encoders[k] != NULL:
                 _table[k].release_encoder(self.space.encoders[k])
+
+    cdef void leave(self) noexcept:
+        # What belonged to a call.
+        self.space.call = NULL
+        self.space.decoders[_python_slot] = self.space.encoders[_python_slot] = NULL
 
     cdef void trim(self, size_t keep) noexcept:
         if self.space.span.capacity > keep:
@@ -86,12 +94,18 @@ cdef class _WorkspaceOwner:
 cdef list _idle = []
 
 
+cdef class Seat:
+    def __cinit__(self, call):
+        self.call = call
+
+
 cdef class Crew:
     """The workspaces of one call, one for each of its threads."""
 
     def __cinit__(self, int n):
         self.n = n
         self.owners = []
+        self.seats = []
         self.spaces = <Workspace**> malloc(n * sizeof(Workspace*))
         if self.spaces == NULL:
             raise MemoryError("no memory for workspaces")
@@ -106,9 +120,21 @@ cdef class Crew:
     def __dealloc__(self):
         free(self.spaces)
 
+    cdef int serve(self, object call) except -1:
+        """Say which call this is; whoever says so keeps it."""
+        cdef int k
+        for k in range(self.n):
+            seat = Seat(call)
+            self.seats.append(seat)
+            self.spaces[k].call = <PyObject*> call
+            self.spaces[k].decoders[_python_slot] = <PyObject*> seat
+            self.spaces[k].encoders[_python_slot] = <PyObject*> seat
+        return 0
+
     cdef int disband(self) except -1:
         """Put the workspaces by for the next call."""
         for owner in self.owners:
+            (<_WorkspaceOwner> owner).leave()
             if len(_idle) < MAX_IDLE:
                 (<_WorkspaceOwner> owner).trim(KEEP)
                 _idle.append(owner)

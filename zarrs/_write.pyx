@@ -46,7 +46,9 @@ cdef Status _merge_strings(
     cdef Status status = OK
     if not region.covers and old != NULL:
         status = decode_open(old, chain, space, region.nbytes, &before, &n_before, failure)
-    if status != OK:
+    if status == MISSING:  # says a codec
+        before = NULL
+    elif status != OK:
         return status
     failure.stage = -1
     return pack_strings(layout, region, before, n_before, options.keep_empty, space, data, n,
@@ -61,7 +63,7 @@ cdef Status _merge_items(
     cdef const Item* item = &layout.item
     cdef const uint8_t* decoded = NULL
     cdef uint8_t* chunk
-    cdef Status status
+    cdef Status status = MISSING
     n[0] = region.nbytes
     data[0] = <const uint8_t*> region.data
     if not (
@@ -73,9 +75,9 @@ cdef Status _merge_items(
             return NO_MEMORY
         if not region.covers and old != NULL:
             status = decode_chunk(old, chain, space, region.nbytes, chunk, &decoded, failure)
-            if status != OK:
+            if status > MISSING:
                 return status
-        elif not region.covers:
+        if not region.covers and status == MISSING:
             _fill_run(layout, chunk, region.nbytes)
         copy_in(region, item, <char*> chunk)
         data[0] = chunk

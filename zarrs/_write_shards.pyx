@@ -221,7 +221,8 @@ cdef Status _begin_shard(
         if shard.inners[shard.order[i]].fate == PENDING:
             shard.touched[k] = shard.inners[shard.order[i]].size
             k += 1
-    return _read_old_index(shard, space, failure) if old == OK else OK
+    status = _read_old_index(shard, space, failure) if old == OK else OK
+    return OK if status == MISSING else status  # a codec can say that there was none
 
 
 cdef void _end_shard(Shard* shard) noexcept nogil:

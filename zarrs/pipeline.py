@@ -21,6 +21,7 @@ from zarrs._errors import NotNativeError
 from zarrs._job import Batch, Job
 from zarrs._key_locks import key_locks
 from zarrs._plan import Plan, make_plan
+from zarrs._python_stages import Call
 from zarrs._requests import Interface
 from zarrs._store_reads import StoreReads, read_at_once
 from zarrs._store_writes import StoreWrites, write_at_once
@@ -83,7 +84,7 @@ class ZarrsCodecPipeline(CodecPipeline):
 
     def __init__(self, zarr_pipeline: BatchedCodecPipeline) -> None:
         self._zarr = zarr_pipeline
-        self._chains: dict[tuple[Any, tuple[int, ...], str], Chain] = {}
+        self._chains: dict[tuple[Any, ...], Chain] = {}
         self.options = read_options()
 
     def __getstate__(self) -> BatchedCodecPipeline:
@@ -308,8 +309,11 @@ class ZarrsCodecPipeline(CodecPipeline):
             raise NotNativeError(f"{reason} (and codec_pipeline.strict is set)")
 
     def _chain_of(self, spec: ArraySpec) -> Chain:
-        key = (spec.dtype, spec.shape, spec.order)
+        key: tuple[Any, ...] = (spec.dtype, len(spec.shape), spec.order)
         chain = self._chains.get(key)
+        if chain is not None and chain.by_shape:
+            key = (*key, spec.shape, spec.config, repr(spec.fill_value))
+            chain = self._chains.get(key)
         if chain is None:
             validate = self.options.validate_checksums
             chain = make_chain(self, spec, validate_checksums=validate)
@@ -337,6 +341,7 @@ class ZarrsCodecPipeline(CodecPipeline):
         plan = self._make_plan(batch, chain, array, drop_axes, reading=True)
         if isinstance(plan, str):
             return plan
+        call = _call_of(chain, spec)
         size = _bytes_to_decode(plan, chain)
         units = plan.n_units + (size // PIECE if _is_enterable(chain) else 0)
         return Job(
@@ -344,7 +349,8 @@ class ZarrsCodecPipeline(CodecPipeline):
             chain=chain,
             batch=batch,
             store=getattr(batch[0][0], "store", None),
-            run=partial(_core.read, plan, chain.reader, layout),
+            run=partial(_core.read, plan, chain.reader, layout, call=call),
+            call=call,
             threads=self._useful_threads(plan, size, units),
             size=size,
             writing=False,
@@ -370,6 +376,7 @@ class ZarrsCodecPipeline(CodecPipeline):
                 options.chunk_concurrent_minimum,
                 options.chunk_concurrent_maximum,
             )
+        call = _call_of(chain, spec)
         keep_empty = spec.config.write_empty_chunks or options.store_empty_chunks
         return Job(
             plan=plan,
@@ -383,7 +390,9 @@ class ZarrsCodecPipeline(CodecPipeline):
                 layout,
                 inner_threads=inner,
                 keep_empty=keep_empty,
+                call=call,
             ),
+            call=call,
             threads=threads,
             size=plan.chunk_bytes,
             writing=True,
@@ -454,6 +463,10 @@ class ZarrsCodecPipeline(CodecPipeline):
         )
 
 
+def _call_of(chain: Chain, spec: ArraySpec) -> Call | None:
+    return Call(spec.prototype) if chain.python or chain.strings else None
+
+
 def _same(a: Any, b: Any) -> bool:
     return a is b or (np.asarray(a).tobytes() == np.asarray(b).tobytes())
 
@@ -517,6 +530,8 @@ def _prepare_strings(
         if reading:
             return f"items of {chain.dtype} are not copied to items of {array.dtype}"
         array = array.astype(chain.dtype)
+    if hasattr(array.dtype, "na_object") and not reading:
+        array = array.astype(object)  # what is stored of missing values is a matter of objects
     is_packed = array.dtype.kind == "T"
     fill = spec.fill_value
     if fill is None:

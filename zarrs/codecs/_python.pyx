@@ -1,8 +1,9 @@
 """Stages that run in Python, one chunk at a time, while other threads go on without the GIL.
 
 Params: the address of an object with methods ``encode`` and ``decode``, which take a ``bytearray``
-and return something with the buffer interface; ``encode`` may return None, if there is nothing to
-store. Whoever has made the chain keeps the object.
+and the call, and return something with the buffer interface; or None, if there is nothing to store,
+or as good as nothing is stored. Whoever has made the chain keeps the object. The context is a
+thread's ``Seat``.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -18,62 +19,67 @@ from zarrs._core cimport (
     OK,
     PYTHON_ERROR,
     TRANSFORM,
-    WRONG_SIZE,
     Codec,
     Failure,
     Params,
     Status,
 )
 from zarrs._failures cimport keep_exception
+from zarrs._workspace cimport Seat
 
 
-cdef Status _copy(
-    object result, uint8_t* dst, size_t capacity, size_t* written,
+cdef Status _run(
+    Seat seat, object stage, bint decoding, const uint8_t* src, size_t n,
+    uint8_t* dst, size_t capacity, size_t* written,
 ) except *:
     cdef Py_buffer view
+    cdef object result = seat.result
+    seat.result = None
+    if dst == NULL:
+        return OK
+    if result is None:
+        data = PyByteArray_FromStringAndSize(<const char*> src, n)
+        result = stage.decode(data, seat.call) if decoding else stage.encode(data, seat.call)
+    if result is None:
+        return MISSING
     PyObject_GetBuffer(result, &view, PyBUF_SIMPLE)
     written[0] = view.len
     if written[0] <= capacity:
         memcpy(dst, view.buf, view.len)
+    else:
+        seat.result = result  # so that the codec is called once
     PyBuffer_Release(&view)
     return OK if written[0] <= capacity else NO_ROOM
+
+
+cdef Status _try(
+    const Params* params, void** context, bint decoding, const uint8_t* src, size_t n,
+    uint8_t* dst, size_t capacity, size_t* written, Failure* failure,
+) noexcept nogil:
+    cdef Status status
+    with gil:
+        seat = <Seat> context[0]
+        try:
+            stage = <object> <PyObject*> <size_t> params.v[0]
+            status = _run(seat, stage, decoding, src, n, dst, capacity, written)
+        except BaseException as error:
+            failure.code = keep_exception(seat.call, error)
+            status = PYTHON_ERROR
+    return status
 
 
 cdef Status decode(
     const Params* params, void** context, const uint8_t* src, size_t n,
     uint8_t* dst, size_t capacity, size_t* written, Failure* failure,
 ) noexcept nogil:
-    cdef Status status
-    with gil:
-        try:
-            stage = <object> <PyObject*> <size_t> params.v[0]
-            data = PyByteArray_FromStringAndSize(<const char*> src, n)
-            status = _copy(stage.decode(data), dst, capacity, written)
-        except BaseException as error:
-            failure.code = keep_exception(error)
-            status = PYTHON_ERROR
-    if status == NO_ROOM:
-        failure.expected = capacity
-        failure.found = written[0]
-        return WRONG_SIZE
-    return status
+    return _try(params, context, True, src, n, dst, capacity, written, failure)
 
 
 cdef Status encode(
     const Params* params, void** context, const uint8_t* src, size_t n,
     uint8_t* dst, size_t capacity, size_t* written, Failure* failure,
 ) noexcept nogil:
-    cdef Status status
-    with gil:
-        try:
-            stage = <object> <PyObject*> <size_t> params.v[0]
-            data = PyByteArray_FromStringAndSize(<const char*> src, n)
-            result = stage.encode(data)
-            status = MISSING if result is None else _copy(result, dst, capacity, written)
-        except BaseException as error:
-            failure.code = keep_exception(error)
-            status = PYTHON_ERROR
-    return status
+    return _try(params, context, False, src, n, dst, capacity, written, failure)
 
 
 cdef Codec _codec
