@@ -307,8 +307,8 @@ cdef Status _look_at_bytes(Visit* visit, View* view, char* place) noexcept nogil
 
 
 cdef Status _look_at_other(Visit* visit, PyObject* one) noexcept nogil:
-    # None and 0 are missing values, which are stored as empty ones, as numcodecs does it. To compare
-    # them can run any code, so it is done before the addresses of any bytes are taken.
+    # None and 0 are missing values, which are stored as empty ones, as numcodecs does it. To
+    # compare them can run any code, so it is done before the addresses of any bytes are taken.
     cdef Status status = OK
     if one != Py_None:
         with gil:
