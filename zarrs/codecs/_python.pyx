@@ -7,7 +7,7 @@ thread's ``Seat``.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytearray cimport PyByteArray_FromStringAndSize
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport uint8_t
@@ -27,6 +27,19 @@ from zarrs._core cimport (
 from zarrs._failures cimport keep_exception
 from zarrs._workspace cimport Seat
 
+cdef enum:
+    LONG = 128 * 1024  # bytes whose copy takes longer than to get the GIL back
+
+
+cdef int _copy(uint8_t* dst, const uint8_t* src, size_t n) except -1:
+    # Others have the GIL meanwhile, if that is worth while.
+    if n < LONG:
+        memcpy(dst, src, n)
+    else:
+        with nogil:
+            memcpy(dst, src, n)
+    return 0
+
 
 cdef Status _run(
     Seat seat, object stage, bint decoding, const uint8_t* src, size_t n,
@@ -38,14 +51,15 @@ cdef Status _run(
     if dst == NULL:
         return OK
     if result is None:
-        data = PyByteArray_FromStringAndSize(<const char*> src, n)
+        data = PyByteArray_FromStringAndSize(NULL, n)
+        _copy(<uint8_t*> PyByteArray_AS_STRING(data), src, n)
         result = stage.decode(data, seat.call) if decoding else stage.encode(data, seat.call)
     if result is None:
         return MISSING
     PyObject_GetBuffer(result, &view, PyBUF_SIMPLE)
     written[0] = view.len
     if written[0] <= capacity:
-        memcpy(dst, view.buf, view.len)
+        _copy(dst, <const uint8_t*> view.buf, view.len)
     else:
         seat.result = result  # so that the codec is called once
     PyBuffer_Release(&view)
