@@ -180,7 +180,10 @@ def test_compare(tmp_path: Path) -> None:
     assert len({(result["case"], result["operation"]) for result in results}) == 15 * 5
     for result in results:
         assert result["errors"] == {}
-        assert set(result["median"]) == {"default", "tensorstore", "zarrs"}
+        able = {"default", "tensorstore", "zarrs"}
+        if result["case"] in ("v2-lz4", "v2-filters"):  # which TensorStore has no codecs for
+            able.remove("tensorstore")
+        assert set(result["median"]) == able
         assert all(len(seconds) == 2 for seconds in result["seconds"].values())
         assert result["best_peer_over_ours"] > 0
 
