@@ -35,7 +35,7 @@ cdef enum IndexFault:
 
 
 cdef struct Failure:
-    # Why a task failed. `stage` counts bytes-to-bytes codecs; -1 means the file itself. In shards
+    # Why a task failed. `stage` counts stages; -1 means the file itself, or strings. In shards
     # `depth` says whose codecs they are (0: around the shard, 1: of its inner chunks, ...), and
     # `inner` which inner chunk of the outermost shard it was (-1: none).
     Status status
@@ -160,7 +160,7 @@ cdef struct ShardSpec
 
 
 cdef struct ChainSpec:
-    Stage stages[MAX_STAGES]  # bytes-to-bytes codecs in the order of encoding
+    Stage stages[MAX_STAGES]  # filters, compressors, checksums in the order of encoding
     int n_stages
     Py_ssize_t tail  # bytes after the data that are neither checked nor used
     bint is_open  # nobody knows how long all of it will be, as there are strings or Python stages

@@ -60,7 +60,7 @@ cdef class Chain:
     Parameters
     ----------
     stages : sequence of (str, tuple of int)
-        Registered name and parameters of the bytes-to-bytes codecs, in the order of encoding.
+        Registered name and parameters of the stages, in the order of encoding.
     tail : int
         Bytes after the data that are neither checked nor used.
     shard : Shard, optional
@@ -81,7 +81,7 @@ cdef class Chain:
         cdef int k
         cdef Stage* stage
         if len(stages) > MAX_STAGES:
-            raise ValueError(f"at most {MAX_STAGES} bytes-to-bytes codecs are supported")
+            raise ValueError(f"at most {MAX_STAGES} stages are supported")
         memset(&self.spec, 0, sizeof(ChainSpec))
         self.spec.n_stages = len(stages)
         self.spec.tail = tail
