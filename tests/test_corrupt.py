@@ -37,6 +37,7 @@ from helpers import (
     stock_write,
 )
 from numcodecs import LZ4, Blosc
+from zarr.codecs import ZstdCodec
 
 import zarrs
 
@@ -400,6 +401,23 @@ def test_decompression_bombs(tmp_path: Path) -> None:
     for line in lines:
         assert line["found"] == "error", line
         assert line["megabytes"] < 64, line
+
+
+@pytest.mark.parametrize("says_size", [True, False])
+def test_bombs_where_nobody_knows_the_size(native: None, tmp_path: Path, says_size: bool) -> None:
+    """Strings may be of any length; they decode to 2 GiB and no more."""
+    array = zarr.create_array(
+        tmp_path, shape=(4,), dtype=zarr.dtype.VariableLengthUTF8(), compressors=ZstdCodec()
+    )
+    size = 2**31 + 2**20
+    writer = zstandard.ZstdCompressor(level=1).compressobj(size if says_size else -1)
+    zeros = bytes(1 << 20)
+    bomb = b"".join(writer.compress(zeros) for _ in range(size >> 20)) + writer.flush()
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "0").write_bytes(bomb)
+    found = f"{size} bytes" if says_size else "more"
+    with pytest.raises(zarrs.ChunkError, match=f"at most 2147483647 bytes, found {found}"):
+        array[...]
 
 
 def test_chunks_past_two_gibibytes(native: None, tmp_path: Path) -> None:

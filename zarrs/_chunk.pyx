@@ -14,6 +14,7 @@ from zarrs._core cimport (
     NO_MEMORY,
     NO_ROOM,
     OK,
+    UNSUPPORTED,
     VERIFY,
     WRONG_SIZE,
     Buffer,
@@ -33,6 +34,15 @@ cdef enum:
     THREADS_PARAM = 5  # the parameter of codecs that can work with several threads
     UNKNOWN = 4096  # bytes that a codec without a bound may add before it has to ask for room
     GROWTH = 4  # so many times as big is the next attempt to decode what has no bound
+    MAX_GROWTH = 64  # the last one, or ...
+
+cdef extern from *:
+    """
+    /* ... so many bytes, if that is more. C-Blosc and LZ4 know no more in a chunk; zstd makes as many
+     * of 64 KiB. */
+    #define ZARRS_MAX_OPEN ((size_t)INT32_MAX)
+    """
+    const size_t MAX_OPEN "ZARRS_MAX_OPEN"
 
 
 cdef inline size_t _longest(size_t bound) noexcept nogil:
@@ -68,6 +78,7 @@ cdef Status _undo_stage(
     cdef Status status = OK
     cdef uint8_t* dst = NULL
     cdef size_t written = 0
+    cdef size_t most = max(MAX_GROWTH * capacity, MAX_OPEN) if may_grow else capacity
     moved[0] = stage.codec.kind != CHECKSUM
     if not moved[0]:
         return strip_checksum(stage, src, n, failure)
@@ -82,9 +93,12 @@ cdef Status _undo_stage(
                                     dst, capacity, &written, failure)
         if status == NO_ROOM:
             capacity = written
-        elif status == WRONG_SIZE and may_grow and failure.expected == <int64_t> capacity:
-            capacity *= GROWTH
+        elif status != WRONG_SIZE or not may_grow or failure.expected != <int64_t> capacity:
+            break
+        elif capacity < most:
+            capacity = min(GROWTH * capacity, most)
         else:
+            status = UNSUPPORTED
             break
     if status == OK:
         src[0] = dst

@@ -163,8 +163,8 @@ def _place(inner: int, grid: Sequence[int]) -> tuple[int, ...]:
 
 def _fault(failure: Failure, status: Status, grid: Sequence[int]) -> str:
     # What was expected and what was found.
+    found = f"{failure.found} bytes" if failure.found >= 0 else "more"
     if status is Status.WRONG_SIZE:
-        found = f"{failure.found} bytes" if failure.found >= 0 else "more"
         return f"expected {failure.expected} bytes, found {found}"
     if status is Status.BAD_CHECKSUM:
         return (
@@ -176,7 +176,7 @@ def _fault(failure: Failure, status: Status, grid: Sequence[int]) -> str:
     if status is Status.UNSUPPORTED:
         text = "expected data within the limits of this codec, found data that exceed them"
         if failure.expected:
-            text += f": at most {failure.expected} bytes, found {failure.found}"
+            text += f": at most {failure.expected} bytes, found {found}"
         return text
     if status is Status.BAD_INDEX:
         return _index_fault(failure, grid)
