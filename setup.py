@@ -44,6 +44,7 @@ MODULES = {
     "zarrs._region": None,
     "zarrs._shard_index": None,
     "zarrs._strings": "numpy",
+    "zarrs._sync": None,
     "zarrs._workspace": None,
     "zarrs._write": None,
     "zarrs._write_chunks": "openmp",

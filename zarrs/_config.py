@@ -36,6 +36,8 @@ class Options:
         Raise instead of falling back to zarr's own pipeline.
     direct_io : bool
         Read and write files past the page cache, where the file system takes that.
+    fsync : bool
+        Return from writes to files when everything is on the disk.
     file_handle_cache_size : int
         Files that are kept open for later reads.
     """
@@ -47,6 +49,7 @@ class Options:
     store_empty_chunks: bool
     strict: bool
     direct_io: bool
+    fsync: bool
     file_handle_cache_size: int
 
 
@@ -70,6 +73,7 @@ def read_options() -> Options:
         store_empty_chunks=_flag("codec_pipeline.store_empty_chunks", False),
         strict=_flag("codec_pipeline.strict", False),
         direct_io=_flag("codec_pipeline.direct_io", False),
+        fsync=_flag("codec_pipeline.fsync", False),
         file_handle_cache_size=min(
             _count("codec_pipeline.file_handle_cache_size", 0, least=0), MAX_CACHED_FILES
         ),

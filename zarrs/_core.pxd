@@ -25,6 +25,7 @@ cdef enum Status:
     # Of a codec without a bound: to be called again, with room for `written` bytes, or, to give up,
     # with `dst` NULL.
     NO_ROOM = 13
+    NOT_SYNCED = 14  # a directory; code: errno, found: how many levels above the chunk
 
 
 cdef enum IndexFault:
@@ -229,6 +230,9 @@ cdef struct Input:
 cdef struct FileOptions:
     int cache_size  # files that are kept open from call to call
     bint direct  # use O_DIRECT where the file system takes it
+    # The topmost directory that is synced after a write, as the length of its name: the store's
+    # root, or one above it in which a call has made a directory. NULL: nothing is synced.
+    Py_ssize_t* top
 
 
 # Scratch and codec contexts of one thread; `_workspace.pyx` looks after them.

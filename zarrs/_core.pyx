@@ -40,6 +40,7 @@ from zarrs._plan cimport Batch, Plan
 from zarrs._read_chunks cimport read_chunks
 from zarrs._read_shards cimport read_shards
 from zarrs._shard_index cimport make_write_order
+from zarrs._sync cimport sync_directories
 from zarrs._workspace cimport Crew, codec_at, slot_of
 from zarrs._write_chunks cimport write_chunks
 from zarrs._write_shards cimport write_shards
@@ -401,6 +402,9 @@ def write(
             write_shards(tasks, &options, crew.spaces, threads)
         else:
             write_chunks(tasks, &options, crew.spaces, threads)
+        if tasks.files.top != NULL:
+            with nogil:
+                sync_directories(tasks)
     finally:
         crew.disband()
 

@@ -38,6 +38,7 @@ class Status(IntEnum):
     OUT_OF_RANGE = 10
     PYTHON_ERROR = 11
     BAD_STRINGS = 12
+    NOT_SYNCED = 14
 
 
 class IndexFault(IntEnum):
@@ -141,6 +142,16 @@ def exception_of(
     status = Status(failure.status)
     if status is Status.IO_ERROR:
         return OSError(failure.code, f"{os.strerror(failure.code)} while {doing} {where}", path)
+    if status is Status.NOT_SYNCED:
+        directory = os.path.abspath(path or "")
+        for _ in range(failure.found):
+            directory = os.path.dirname(directory)
+        return OSError(
+            failure.code,
+            f"{os.strerror(failure.code)} while syncing directory {directory!r}: {where} has been "
+            "changed as it should be, but that may not survive a power failure",
+            path,
+        )
     if status is Status.NO_MEMORY:
         return MemoryError(f"no memory left while {doing} {where}")
     if failure.stage == THE_INDEX:

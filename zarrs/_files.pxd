@@ -11,6 +11,7 @@ cdef struct NewFile:
     char* temporary  # its name
     size_t base  # how much of it is the old file's
     bint direct
+    bint sync  # before it takes the other's place
     uint8_t* block  # bytes that wait to be written; aligned for O_DIRECT
     size_t filled
     size_t size  # of all that was appended

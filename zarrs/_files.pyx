@@ -46,12 +46,16 @@ cdef extern from "<fcntl.h>" nogil:
     const int O_CLOEXEC
 
 cdef extern from "_native/atomics.h" nogil:
+    void zarrs_lower(Py_ssize_t* p, Py_ssize_t x)
     void zarrs_store(Py_ssize_t* p, Py_ssize_t x)
     Py_ssize_t zarrs_exchange(Py_ssize_t* p, Py_ssize_t x)
 
 cdef extern from "_native/direct.h" nogil:
     bint zarrs_is_direct(int fd)
     void zarrs_set_direct(int fd, bint on)
+
+cdef extern from "_native/sync.h" nogil:
+    int zarrs_sync(int fd)
 
 cdef enum:
     SUFFIX_SIZE = 32  # ".", 16 hexadecimal digits, ".partial", NUL
@@ -275,7 +279,20 @@ cdef Status view_input(
 # ---------------------------------------------------------------------------------------------
 # Writing
 
-cdef Status _make_parents(char* path, Failure* failure) noexcept nogil:
+cdef void _remember_parent(
+    const char* path, size_t n, const FileOptions* options,
+) noexcept nogil:
+    # Of a directory that may be new: its name is in the one above.
+    if options.top == NULL:
+        return
+    while n > 0 and path[n - 1] != c"/":
+        n -= 1
+    zarrs_lower(options.top, max(<Py_ssize_t> n - 1, <Py_ssize_t> 0))
+
+
+cdef Status _make_parents(
+    char* path, const FileOptions* options, Failure* failure,
+) noexcept nogil:
     # Makes every missing directory above `path`; cuts and restores the string on the way.
     cdef size_t i = strlen(path)
     cdef size_t n = i
@@ -296,6 +313,7 @@ cdef Status _make_parents(char* path, Failure* failure) noexcept nogil:
             return _io_error(failure)
         path[i] = c"/"
         i -= 1
+    _remember_parent(path, i, options)
     # ... and forth again, making the others.
     i += 1
     while i < n:
@@ -310,7 +328,7 @@ cdef Status _make_parents(char* path, Failure* failure) noexcept nogil:
 
 
 cdef int _open_temporary(
-    char* temporary, size_t base, uint64_t nonce, Failure* failure,
+    char* temporary, size_t base, const FileOptions* options, uint64_t nonce, Failure* failure,
 ) noexcept nogil:
     # A new file beside the old one; its name is completed in place after `base` characters.
     cdef int _attempt
@@ -325,7 +343,7 @@ cdef int _open_temporary(
         elif errno == ENOENT:
             # mkdir and open again: another process may remove an empty directory in between
             temporary[base] = 0
-            if _make_parents(temporary, failure) != OK:
+            if _make_parents(temporary, options, failure) != OK:
                 return -1
         else:
             break
@@ -347,11 +365,12 @@ cdef Status create_file(
     if file.temporary == NULL:
         return NO_MEMORY
     memcpy(file.temporary, path, file.base)
-    file.fd = _open_temporary(file.temporary, file.base, nonce, failure)
+    file.fd = _open_temporary(file.temporary, file.base, options, nonce, failure)
     if file.fd < 0:
         free(file.temporary)
         file.temporary = NULL
         return IO_ERROR
+    file.sync = options.top != NULL
     if options.direct:
         # Not with open(): where that refuses, it may have made the file all the same.
         zarrs_set_direct(file.fd, True)
@@ -451,6 +470,9 @@ cdef Status commit_file(NewFile* file, const char* path, Failure* failure) noexc
     On any failure the old file is as it was and no temporary file is left.
     """
     cdef Status status = _write_rest(file, failure)
+    # first, lest a name on the disk leads to bytes that are not
+    if status == OK and file.sync and zarrs_sync(file.fd) < 0:
+        status = _io_error(failure)
     # quota and network file systems report when the file is closed
     if close(file.fd) < 0 and status == OK:
         status = _io_error(failure)

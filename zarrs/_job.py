@@ -11,6 +11,7 @@ from zarrs import _threads
 from zarrs._errors import Failure, Status, exception_of
 from zarrs._files import take_direct_refusal
 from zarrs._requests import all_done
+from zarrs._sync import take_sync_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,11 +109,17 @@ class Job:
             raise
 
     def check(self) -> None:
-        """Raise the exception of the first failed chunk; warn if direct I/O was refused."""
+        """Raise the exception of the first failed chunk; warn of what was refused."""
         if take_direct_refusal():
             warnings.warn(
                 "codec_pipeline.direct_io is on, but the file system does not take direct I/O: "
                 "files are read and written through the page cache",
+                stacklevel=2,
+            )
+        if take_sync_refusal():
+            warnings.warn(
+                "codec_pipeline.fsync is on, but the file system does not sync directories: "
+                "after a power failure, names of new chunks may be missing",
                 stacklevel=2,
             )
         result = self.plan.failure()

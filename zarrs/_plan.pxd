@@ -23,6 +23,7 @@ cdef class Plan:
     cdef char* paths
     cdef size_t paths_size
     cdef size_t paths_capacity
+    cdef Py_ssize_t top  # see FileOptions
     cdef readonly int64_t touched_bytes  # of decoded chunks, from the first to the last needed
     cdef readonly int64_t chunk_bytes  # of decoded chunks, all of each
     cdef readonly int64_t prefix_bytes  # of decoded chunks, up to the last needed

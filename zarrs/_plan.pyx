@@ -133,7 +133,7 @@ cdef class Plan:
         zarrs_store(&self.first_failed, -1)
 
     def configure(
-        self, *, cached_files: int, direct: bool, max_gap: int, max_span: int,
+        self, *, cached_files: int, direct: bool, sync: bool, max_gap: int, max_span: int,
     ) -> None:
         """Set how files are read and written.
 
@@ -143,12 +143,15 @@ cdef class Plan:
             How many are kept open from call to call.
         direct : bool
             Whether to use direct I/O where the file system takes it.
+        sync : bool
+            Whether a write ends when everything is on the disk.
         max_gap, max_span : int
             Inner chunks of a shard are read in one go if at most so many bytes are between them,
             and if it is at most so many bytes in all.
         """
         self.tasks.files.cache_size = cached_files
         self.tasks.files.direct = direct
+        self.tasks.files.top = &self.top if sync else NULL
         self.tasks.max_gap = max_gap
         self.tasks.max_span = max_span
 
@@ -245,6 +248,7 @@ cdef class Plan:
         memcpy(self.paths + self.paths_size + n_root, key, n_key)
         self.paths[needed - 1] = 0
         task.path = <const char*> self.paths_size
+        self.top = n_root - 1
         self.paths_size = needed
         return 0
 

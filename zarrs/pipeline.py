@@ -6,6 +6,7 @@ zarr's own pipeline takes the call.
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,6 +14,7 @@ import numpy as np
 from zarr.abc.codec import CodecPipeline
 from zarr.core.buffer import cpu
 from zarr.core.codec_pipeline import BatchedCodecPipeline
+from zarr.storage import LocalStore
 
 from zarrs import _core, _threads
 from zarrs._chain import Chain, foreign_order, make_chain, swapped_segments
@@ -25,7 +27,7 @@ from zarrs._python_stages import Call
 from zarrs._requests import Interface
 from zarrs._store_reads import StoreReads, read_at_once
 from zarrs._store_writes import StoreWrites, write_at_once
-from zarrs._stores import file_prefix, identity, is_immediate, is_synchronous
+from zarrs._stores import file_prefix, identity, innermost, is_immediate, is_synchronous
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -267,6 +269,7 @@ class ZarrsCodecPipeline(CodecPipeline):
         job = self._plan_write(batch, value, drop_axes)
         if isinstance(job, str):
             self._refuse_if_strict(job)
+            self._warn_if_not_synced(getattr(batch[0][0], "store", None))
             await self._zarr.write(batch, value, drop_axes)
             return
         if job.store is None:
@@ -280,6 +283,7 @@ class ZarrsCodecPipeline(CodecPipeline):
         name = identity(job.store)
         async with key_locks().hold([f"{name} {key}" for key in job.plan.keys]):
             if job.plan.in_memory:
+                self._warn_if_not_synced(job.store)
                 await self._write_through(job, job.store)
             else:
                 await job.execute_elsewhere(self.options.max_workers)
@@ -307,6 +311,15 @@ class ZarrsCodecPipeline(CodecPipeline):
     def _refuse_if_strict(self, reason: str) -> None:
         if self.options.strict:
             raise NotNativeError(f"{reason} (and codec_pipeline.strict is set)")
+
+    def _warn_if_not_synced(self, store: Any) -> None:
+        # Of local files that somebody else writes.
+        if self.options.fsync and isinstance(innermost(store), LocalStore):
+            warnings.warn(
+                "codec_pipeline.fsync is on, but zarr's own store writes these chunks: "
+                "they are not synced",
+                stacklevel=2,
+            )
 
     def _chain_of(self, spec: ArraySpec) -> Chain:
         key: tuple[Any, ...] = (spec.dtype, len(spec.shape), spec.order)
@@ -444,6 +457,7 @@ class ZarrsCodecPipeline(CodecPipeline):
             plan.configure(
                 cached_files=self.options.file_handle_cache_size if reading else 0,
                 direct=self.options.direct_io,
+                sync=self.options.fsync and not reading,
                 max_gap=gap if plan.in_memory else min(MAX_GAP, gap),
                 max_span=span if plan.in_memory else min(MAX_SPAN, span),
             )
