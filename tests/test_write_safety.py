@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import random
 import resource
 import shutil
 import signal
@@ -37,6 +36,7 @@ from helpers import (
 )
 
 CHAINS = [CHAIN[n] for n in ("raw", "zstd", "blosc-lz4-shuffle", "v2-raw-F", "v2-zlib-F")]
+STRESS_KILLS = Path(__file__).resolve().parent.parent / "scripts" / "stress_kills"
 each_chain = pytest.mark.parametrize("chain", CHAINS, ids=str)
 
 
@@ -317,46 +317,87 @@ def test_read_only_stores_refuse(tmp_path: Path, mode: str | None) -> None:
 # --------------------------------------------------------------------------------- kill -9
 
 
-def child_writer(path: str) -> None:
-    """Write the numbers 1, 2, 3 ... into every item, for ever."""
-    array = ours_open(path)
-    values = np.empty(array.shape, array.dtype)
-    for number in range(1, 1_000_000):
-        values[...] = number
-        array[...] = values
-        if number == 1:
-            emit("started")
-
-
 def test_killed_writers_leave_whole_chunks(tmp_path: Path) -> None:
-    """After kill -9 at any moment each chunk holds one whole value, the last or the one before."""
-    chooser = random.Random(0)
-    names = ["raw", "crc32c", "zstd", "v2-zlib-F"]
-    for round_ in range(5):
-        writers = []
-        for name in names:
-            path = tmp_path / f"{name}-{round_}"
-            create(path, CHAIN[name], (16, 20_000), (2, 20_000), "<i4")
-            writers.append(
-                subprocess.Popen(
-                    child_command(child_writer, str(path)),
-                    env=child_environment(),
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
-            )
-        for name, writer in zip(names, writers, strict=True):
-            with writer:
-                assert writer.stdout is not None
-                assert writer.stdout.readline().strip().endswith('"started"')
-                time.sleep(chooser.uniform(0, 0.05))
-                writer.kill()
-            rows = np.asarray(stock_read(tmp_path / f"{name}-{round_}"))
-            assert (rows == rows[:, :1]).all(), name
-            assert (rows[::2] == rows[1::2]).all(), name
-            assert rows.min() >= 1
-            assert rows.max() - rows.min() <= 1
-            shutil.rmtree(tmp_path / f"{name}-{round_}")
+    """A short run of the script, whose own run is longer and of more kinds."""
+    kinds = ["raw", "zstd, in part", "deleted", "shard", "shard, index at start", "shard in shard"]
+    command = [sys.executable, str(STRESS_KILLS), "--kills", "18", "--directory", str(tmp_path)]
+    done = subprocess.run(
+        [*command, "--only", *kinds],
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].startswith("18 kills, ")
+
+
+# ------------------------------------------------------------------- several processes at once
+
+
+def child_rewriter(path: str, first: int, gate: str) -> None:
+    """Write numbers into the only chunk; temporary names are the same in every process."""
+    os.urandom = bytes  # where names come from: zeros
+    array = ours_open(path)
+    while not Path(gate).exists():
+        time.sleep(0.001)
+    for number in range(first, first + 200):
+        array[...] = number
+    emit("done")
+
+
+def test_processes_replace_one_chunk(tmp_path: Path) -> None:
+    """Names of temporary files that are taken are not used, whoever has them; values are whole."""
+    path, gate = tmp_path / "a", tmp_path / "gate"
+    array = create(path, CHAIN["raw"], (200_000,), (200_000,), "<i4")
+    array[...] = 1
+    taken = chunk_file(path, 3, 0).with_name("0.0000000000000000.partial")
+    taken.write_bytes(b"of a writer that was killed")
+    writers = [
+        subprocess.Popen(
+            child_command(child_rewriter, str(path), first, str(gate)),
+            env=child_environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for first in (1000, 2000, 3000)
+    ]
+    gate.touch()
+    while any(writer.poll() is None for writer in writers):
+        values = np.asarray(array[...])
+        assert (values == values[0]).all()
+    for writer in writers:
+        with writer:
+            assert writer.stdout is not None
+            assert writer.stdout.read().strip().endswith('"done"')
+            assert writer.wait() == 0
+    assert array[0] in (1199, 2199, 3199)
+    assert leftovers(path) == [str(taken)]
+    assert taken.read_bytes() == b"of a writer that was killed"
+
+
+def child_forks(path: str) -> None:
+    """Several forks of a process that has written go on writing, each its own row and one all."""
+    array = ours_open(path)
+    array[...] = 1
+    children = []
+    for i in range(4):
+        child = os.fork()
+        if child == 0:
+            for number in range(2, 30):
+                array[i] = array[4] = number
+            os._exit(0)
+        children.append(child)
+    emit([os.waitpid(child, 0)[1] for child in children])
+    emit(np.asarray(array[:, 0]).tolist())
+    emit(bool((np.asarray(array[...]) == np.asarray(array[:, :1])).all()))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_forks_replace_one_chunk(tmp_path: Path) -> None:
+    create(tmp_path, CHAIN["zstd"], (5, 50_000), (1, 50_000), "<i4")
+    assert run_child(child_forks, str(tmp_path)).check() == [[0] * 4, [29] * 5, True]
+    assert leftovers(tmp_path) == []
 
 
 # --------------------------------------------------------------------- several threads at once
