@@ -327,3 +327,12 @@ def test_other_stores_ignore_it() -> None:
         array = zarr.create_array({}, shape=(4,), chunks=(4,), dtype="<i4")
         array[...] = 1
     assert (np.asarray(array[...]) == 1).all()
+
+
+@pytest.mark.parametrize("nonsense", ["perhaps", 7, []])
+def test_nonsense_is_refused(nonsense: Any) -> None:
+    with (
+        fsync(**{"codec_pipeline.fsync": nonsense}),
+        pytest.raises(ValueError, match=r"codec_pipeline\.fsync"),
+    ):
+        zarr.create_array({}, shape=(4,), chunks=(4,), dtype="<i4")
