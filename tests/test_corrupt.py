@@ -403,20 +403,15 @@ def test_decompression_bombs(tmp_path: Path) -> None:
         assert line["megabytes"] < 64, line
 
 
-@pytest.mark.parametrize("says_size", [True, False])
-def test_bombs_where_nobody_knows_the_size(native: None, tmp_path: Path, says_size: bool) -> None:
+def test_bombs_where_nobody_knows_the_size(native: None, tmp_path: Path) -> None:
     """Strings may be of any length; they decode to 2 GiB and no more."""
     array = zarr.create_array(
         tmp_path, shape=(4,), dtype=zarr.dtype.VariableLengthUTF8(), compressors=ZstdCodec()
     )
-    size = 2**31 + 2**20
-    writer = zstandard.ZstdCompressor(level=1).compressobj(size if says_size else -1)
-    zeros = bytes(1 << 20)
-    bomb = b"".join(writer.compress(zeros) for _ in range(size >> 20)) + writer.flush()
+    frame = zstandard.ZstdCompressor(level=1).compress(bytes(1 << 25))
     (tmp_path / "c").mkdir()
-    (tmp_path / "c" / "0").write_bytes(bomb)
-    found = f"{size} bytes" if says_size else "more"
-    with pytest.raises(zarrs.ChunkError, match=f"at most 2147483647 bytes, found {found}"):
+    (tmp_path / "c" / "0").write_bytes(frame * 65)
+    with pytest.raises(zarrs.ChunkError, match="at most 2147483647 bytes, found more"):
         array[...]
 
 
