@@ -10,12 +10,9 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset, strcmp, strlen
 from posix.unistd cimport close
 
-import os
-
 
 cdef extern from "_native/atomics.h" nogil:
     Py_ssize_t zarrs_load(const Py_ssize_t* p)
-    void zarrs_store(Py_ssize_t* p, Py_ssize_t x)
     Py_ssize_t zarrs_add(Py_ssize_t* p, Py_ssize_t x)
     Py_ssize_t zarrs_look(const Py_ssize_t* p)
 
@@ -25,6 +22,11 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_mutex_init(pthread_mutex_t*, void*)
     int pthread_mutex_lock(pthread_mutex_t*)
     int pthread_mutex_unlock(pthread_mutex_t*)
+    int pthread_atfork(
+        void (*prepare)() noexcept nogil,
+        void (*parent)() noexcept nogil,
+        void (*child)() noexcept nogil,
+    )
 
 cdef enum:
     N_BUCKETS = 1024
@@ -48,21 +50,9 @@ cdef Py_ssize_t _count  # of handles in the table; changes under the lock
 cdef Py_ssize_t _generation  # of the files: counts invalidations
 
 
-def reset_after_fork() -> None:
-    """Begin with an empty table in a forked child.
-
-    What was in the old one is left as it is, files and memory: another thread of the parent may
-    have been in the middle of a change.
-    """
-    pthread_mutex_init(&_lock, NULL)
-    memset(_buckets, 0, sizeof(_buckets))
-    _unused.newer = &_unused
-    _unused.older = &_unused
-    zarrs_store(&_count, 0)
-
-
-reset_after_fork()
-os.register_at_fork(after_in_child=reset_after_fork)
+pthread_mutex_init(&_lock, NULL)
+_unused.newer = &_unused
+_unused.older = &_unused
 
 
 cdef inline uint64_t _hash(const char* path) noexcept nogil:
@@ -89,6 +79,13 @@ cdef void _take_from_unused(Handle* handle) noexcept nogil:
     handle.older.newer = handle.newer
     handle.newer = NULL
     handle.older = NULL
+
+
+cdef void _add_to_unused(Handle* handle) noexcept nogil:
+    handle.newer = &_unused
+    handle.older = _unused.older
+    handle.newer.older = handle
+    handle.older.newer = handle
 
 
 cdef void _drop(Handle* handle, Handle** closing) noexcept nogil:
@@ -190,10 +187,7 @@ cdef void release_handle(void* used) noexcept nogil:
             handle.next = NULL
             closing = handle
         else:
-            handle.newer = &_unused
-            handle.older = _unused.older
-            handle.newer.older = handle
-            handle.older.newer = handle
+            _add_to_unused(handle)
     pthread_mutex_unlock(&_lock)
     _close_all(closing)
 
@@ -226,3 +220,36 @@ def clear_handles() -> None:
             _drop(_unused.newer, &closing)
         pthread_mutex_unlock(&_lock)
         _close_all(closing)
+
+
+# ---------------------------------------------------------------------------------------------
+# Forks
+
+cdef void _before_fork() noexcept nogil:
+    # No other thread is in the middle of a change.
+    pthread_mutex_lock(&_lock)
+
+
+cdef void _after_fork_in_parent() noexcept nogil:
+    pthread_mutex_unlock(&_lock)
+
+
+cdef void _after_fork_in_child() noexcept nogil:
+    # The child goes on with the parent's files: a table of its own, beside files that nobody would
+    # ever close, could be too much for the limit of open files. Who used them is not here.
+    cdef Handle* handle
+    cdef int k
+    for k in range(N_BUCKETS):
+        handle = _buckets[k]
+        while handle != NULL:
+            if handle.users > 0:
+                handle.users = 0
+                _add_to_unused(handle)
+            handle = handle.next
+    pthread_mutex_unlock(&_lock)
+
+
+# Not by Python's means: between its hooks another thread could begin to fork, and wait for the lock
+# with the GIL that this one needs.
+if pthread_atfork(_before_fork, _after_fork_in_parent, _after_fork_in_child) != 0:
+    raise MemoryError("no memory for what to do about forks")
