@@ -1,14 +1,12 @@
-"""Configuration, strictness and explanations; and what the process sees: threads, forks, memory."""
+"""Configuration, strictness and explanations; and the memory that calls take."""
 
 import json
-import os
 import pickle
 import re
 import resource
 import signal
 import subprocess
 import sys
-import threading
 import time
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -464,157 +462,6 @@ def test_a_batch_may_be_any_iterable(tmp_path: Path) -> None:
     value = default_buffer_prototype().nd_buffer.from_numpy_array(np.arange(8, dtype="<i4"))
     zarr.core.sync.sync(pipeline.write((x for x in calls), value))
     assert_same(array[...], np.arange(8, dtype="<i4"))
-
-
-# ---------------------------------------------------------------------- threads of the process
-
-
-def native_threads() -> int:
-    """Threads of this process that Python does not know."""
-    return len(os.listdir("/proc/self/task")) - threading.active_count()
-
-
-def child_threads(path: str, callers: int, workers: int) -> None:
-    """Read and write from many Python threads; emit how many native threads that took."""
-    zarr.config.set({"threading.max_workers": workers})
-    array = ours_open(path)
-    data = np.asarray(stock_read(path))
-    before, most = native_threads(), 0
-    errors: list[BaseException] = []
-    working, leave = list(range(callers)), threading.Event()
-
-    def call(i: int) -> None:
-        try:
-            for _ in range(6):
-                assert_same(array[...], data)
-                array[i * 20 : i * 20 + 20] = data[i * 20 : i * 20 + 20]
-        except BaseException as error:
-            errors.append(error)
-        working.remove(i)
-        leave.wait()  # a thread that ends is gone for Python before it is for the system
-
-    threads = [threading.Thread(target=call, args=(i,)) for i in range(callers)]
-    for thread in threads:
-        thread.start()
-    while working:
-        most = max(most, native_threads())
-        time.sleep(0.0005)
-    leave.set()
-    for thread in threads:
-        thread.join()
-    emit({"extra": most - before, "errors": [repr(e) for e in errors]})
-
-
-@pytest.mark.parametrize(("callers", "workers"), [(1, 2), (16, 2), (16, 1), (16, 64)])
-def test_threads_are_bounded(tmp_path: Path, callers: int, workers: int) -> None:
-    """Native threads follow max_workers and the CPUs, not the number of callers."""
-    create(tmp_path, CHAIN["blosc-lz4-shuffle"], (320, 300), (20, 30), "<f8")[...] = make_data(
-        "<f8", (320, 300)
-    )
-    (line,) = run_child(child_threads, str(tmp_path), callers, workers).check()
-    assert line["errors"] == []
-    allowed = min(workers, len(os.sched_getaffinity(0)))
-    assert line["extra"] <= 2 * allowed
-
-
-def child_affinity(path: str) -> None:
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    before = native_threads()
-    array = ours_open(path)
-    for _ in range(5):
-        np.asarray(array[...])
-    emit(native_threads() - before)
-
-
-def test_affinity_is_obeyed(tmp_path: Path) -> None:
-    """On one CPU there is nothing to gain from a second native thread."""
-    create(tmp_path, CHAIN["zstd"], (320, 300), (20, 30), "<f8")[...] = 1.5
-    (extra,) = run_child(child_affinity, str(tmp_path)).check()
-    assert extra <= 1
-
-
-# ------------------------------------------------------------------------ forks and spawns
-
-
-def child_forks(path: str, busy: bool) -> None:
-    """Read, fork, read in the children (and their parent); emit what became of each child."""
-    import warnings
-
-    warnings.simplefilter("ignore", DeprecationWarning)  # Python's opinion of forking threads
-    zarr.config.set({"threading.max_workers": 2})
-    array = ours_open(path)
-    expected = np.asarray(array[...])
-    array[:40] = expected[:40]
-    stop = threading.Event()
-
-    def keep_reading() -> None:
-        while not stop.is_set():
-            np.asarray(array[...])
-
-    reader = threading.Thread(target=keep_reading)
-    if busy:
-        reader.start()
-        time.sleep(0.05)
-    for i in range(4):
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                signal.alarm(25)
-                zarr.config.set({"codec_pipeline.strict": True})
-                opened = ours_open(path)
-                for a in (array, opened, pickle.loads(pickle.dumps(array))):
-                    assert_same(a[...], expected)
-                    a[40 * i : 40 * i + 40] = expected[40 * i : 40 * i + 40]
-                    assert_same(a[7:300:3, 5], expected[7:300:3, 5])
-                code = 0
-            except BaseException as error:
-                print(repr(error), file=sys.stderr, flush=True)
-            finally:
-                os._exit(code)
-        _, status = os.waitpid(pid, 0)
-        emit(os.waitstatus_to_exitcode(status))
-        assert_same(array[...], expected)
-    stop.set()
-    if busy:
-        reader.join()
-
-
-@pytest.mark.parametrize("busy", [False, True])
-def test_forked_children_read_and_write(tmp_path: Path, busy: bool) -> None:
-    """After a read in the parent, and while another thread of the parent reads."""
-    create(tmp_path, CHAIN["blosc-lz4-shuffle"], (320, 300), (20, 30), "<f8")[...] = make_data(
-        "<f8", (320, 300)
-    )
-    result = run_child(child_forks, str(tmp_path), busy, timeout=110)
-    assert result.check() == [0, 0, 0, 0], result.stderr
-
-
-def process_sum(array: zarr.Array, rows: slice) -> float:
-    """What a data loader's worker does."""
-    return float(np.asarray(array[rows]).sum())
-
-
-def child_processes(path: str, method: str) -> None:
-    import multiprocessing
-    import warnings
-
-    warnings.simplefilter("ignore", DeprecationWarning)
-    array = ours_open(path)
-    whole = np.asarray(array[...])
-    with multiprocessing.get_context(method).Pool(2) as pool:
-        jobs = [(array, slice(i, i + 40)) for i in range(0, 320, 40)]
-        sums = pool.starmap_async(process_sum, jobs).get(60)
-    emit([sums, [float(whole[rows].sum()) for _, rows in jobs]])
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_worker_processes(tmp_path: Path, method: str) -> None:
-    """Arrays travel to workers of every start method."""
-    create(tmp_path, CHAIN["zstd"], (320, 30), (20, 30), "<i4")[...] = make_data("<i4", (320, 30))
-    environment = {"ZARR_CODEC_PIPELINE__PATH": PIPELINE}
-    (line,) = run_child(child_processes, str(tmp_path), method, env=environment).check()
-    assert line[0] == line[1]
 
 
 # ------------------------------------------------------------------------------------- memory
