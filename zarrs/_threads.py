@@ -140,7 +140,11 @@ class _State:
         self._lock = threading.Lock()
 
     def submit(self, function: Callable[..., T], *args: Any, **named: Any) -> Future[T]:
-        """Give a call to the first thread, or to another one if that is busy."""
+        """Give a call to the first thread, or to another one if that is busy.
+
+        If there can be none, it has been run when this returns: the interpreter is about to end, or
+        the system has no more threads.
+        """
         is_given_up = False
 
         def run() -> T:
@@ -150,9 +154,9 @@ class _State:
 
         try:
             return self._submit(run)
-        except RuntimeError:  # no thread can be started, but the call is in the queue
-            is_given_up = True
-            raise
+        except RuntimeError:
+            is_given_up = True  # it may be in the queue of a thread that could not be started
+            return _run_here(Future(), function, *args, **named)
 
     def _submit(self, function: Callable[[], T]) -> Future[T]:
         with self._lock:
@@ -234,16 +238,20 @@ def submit_alone(function: Callable[..., T], *args: Any, **named: Any) -> Future
     A codec in Python can read other arrays.
     """
     call: Future[T] = Future()
+    thread = threading.Thread(
+        target=_run_here, args=(call, function, *args), kwargs=named, name="zarrs-alone"
+    )
+    thread.start()
+    return call
 
-    def run() -> None:
-        if not call.set_running_or_notify_cancel():
-            return
+
+def _run_here(call: Future[T], function: Callable[..., T], *args: Any, **named: Any) -> Future[T]:
+    # Runs a function, unless the call was cancelled, and keeps with the call what it returns.
+    if call.set_running_or_notify_cancel():
         try:
             call.set_result(function(*args, **named))
         except BaseException as error:
             call.set_exception(error)
-
-    threading.Thread(target=run, name="zarrs-alone").start()
     return call
 
 
