@@ -5,6 +5,7 @@ import atexit
 import ctypes
 import os
 import random
+import re
 import shlex
 import signal
 import subprocess
@@ -318,11 +319,15 @@ def child_end(path: str, how: str) -> None:
 @pytest.mark.parametrize("how", ["return", "sys.exit", "atexit"])
 @pytest.mark.parametrize("name", ["zstd", "raw"])
 def test_end_of_the_interpreter(tmp_path: Path, name: str, how: str) -> None:
-    """No hang, nothing said, and chunks are whole."""
+    """No hang, nothing that we say, and chunks are whole.
+
+    Threads that go on while zarr's event loop is being closed can make zarr complain.
+    """
     create(tmp_path, CHAIN[name], (400, 300), (40, 60), "<f8")[...] = 3
     result = run_child(child_end, str(tmp_path), how, timeout=30)
     assert result.check() == [True if how == "atexit" else "ends"], result.stderr
-    assert result.stderr == ""
+    assert how != "atexit" or result.stderr == ""
+    assert re.search(r"zarrs/\w+\.py|Fatal", result.stderr) is None, result.stderr
     assert (np.asarray(ours_open(tmp_path)[...]) == 3).all()
 
 
