@@ -38,8 +38,8 @@ cdef enum:
 
 cdef extern from *:
     """
-    /* ... so many bytes, if that is more. C-Blosc and LZ4 know no more in a chunk; zstd makes as many
-     * of 64 KiB. */
+    /* ... so many bytes, if that is more: what C-Blosc and LZ4 can hold. zstd makes as much of
+     * 64 KiB. */
     #define ZARRS_MAX_OPEN ((size_t)INT32_MAX)
     """
     const size_t MAX_OPEN "ZARRS_MAX_OPEN"

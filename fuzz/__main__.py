@@ -1,0 +1,97 @@
+"""Fuzz one target: python3 -m fuzz TARGET CORPUS [option of libFuzzer, or directory, ...].
+
+The corpus is a directory, to which is added what every case reads without an error; or one input,
+to be run once. Without arguments, the targets are listed. scripts/fuzz builds all this and runs it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from zarr.core.buffer import default_buffer_prototype
+
+from fuzz.targets import RANGES, Case, all_targets
+from zarrs import _core
+
+if TYPE_CHECKING:
+    from zarrs._plan import Plan
+
+
+def write_seeds(cases: list[Case], corpus: Path) -> None:
+    """Put what is stored in every case's array into the corpus."""
+    for case in cases:
+        (corpus / hashlib.sha1(case.seed).hexdigest()).write_bytes(case.seed)
+
+
+def read_ranges(plan: Plan, chain: Any, layout: Any, stored: bytes) -> None:
+    """Read a shard as from a store that has ranges: first the index, then what it says."""
+    make = default_buffer_prototype().buffer.from_bytes
+    part = _core.part_to_fetch(plan, chain, 0)
+    assert part is not None
+    shard = _core.open_shard(plan, chain, 0, make(stored[part[0] : part[1] or None]))
+    if shard is None:
+        return
+    parts: list[Any] = [
+        (shard, k, make(stored[start:stop])) for k, (start, stop) in enumerate(shard.ranges)
+    ]
+    if shard.has_absent:
+        parts.append((shard, -1, None))
+    _core.read(plan, chain, layout, 1, [], parts)
+
+
+def prepare(case: Case, ranged: bool) -> Any:
+    """Read a case's array once, to get hold of how the pipeline does it."""
+    from fuzz import _driver
+
+    seen: list[tuple[Any, ...]] = []
+    genuine = _core.read
+
+    def spy(plan: Plan, chain: Any, layout: Any, threads: int, *rest: Any, **named: Any) -> None:
+        seen.append((plan, chain, layout, named.get("call")))
+        genuine(plan, chain, layout, threads, *rest, **named)
+
+    expected = np.asarray(case.read())
+    out = expected
+    if expected.dtype.kind not in "TO":  # strings have their memory elsewhere
+        memory = _driver.guarded(expected.nbytes)
+        out = np.frombuffer(memory, expected.dtype).reshape(expected.shape)
+    _core.read = spy
+    try:
+        case.read(default_buffer_prototype().nd_buffer.from_numpy_array(out))
+    finally:
+        _core.read = genuine
+    np.testing.assert_array_equal(out, expected)
+    return _driver.Read(*seen[0], run=read_ranges if ranged else None)
+
+
+def main() -> int:
+    """Fuzz."""
+    targets = all_targets()
+    if len(sys.argv) < 3:
+        print(*targets, sep="\n")
+        return 0
+    target, corpus, *options = sys.argv[1:]
+    cases = targets[target]
+    if Path(corpus).is_dir():
+        write_seeds(cases, Path(corpus))
+    with zarr.config.set({"threading.max_workers": 1}):
+        reads = {
+            int.from_bytes(case.selector, sys.byteorder): prepare(case, target == RANGES)
+            for case in cases
+        }
+    from fuzz import _driver
+
+    arguments = [f"fuzz-{target}", *options, corpus]
+    return _driver.fuzz(reads, [argument.encode() for argument in arguments])
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # what Python never frees is no leak
