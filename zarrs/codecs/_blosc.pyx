@@ -18,6 +18,7 @@ from zarrs._clib.blosc cimport (
 from zarrs._core cimport (
     CORRUPT,
     ENCODE_FAILED,
+    NO_MEMORY,
     OK,
     TRANSFORM,
     UNSUPPORTED,
@@ -29,8 +30,15 @@ from zarrs._core cimport (
 from zarrs.codecs._blosc2 cimport BlockIndex, read_header, release_decoder
 from zarrs.codecs._blosc2 cimport decode as decode_with_blosc2
 
+
+cdef extern from "_native/prepared.h" nogil:
+    bint zarrs_prepare(size_t n)
+    bint zarrs_discard()
+
 cdef enum:
     FLAG_BITSHUFFLE = 0x4
+    MAX_AUTOMATIC = 1024 * 1024  # of the block sizes that the library chooses
+    THREAD_SIZE = 256  # at least of what the library keeps of a thread
 
 #: Compressors in the order that Params uses. The snappy of old files is in neither library.
 COMPRESSORS = ("blosclz", "lz4", "lz4hc", "zlib", "zstd")
@@ -39,18 +47,36 @@ cdef const char* _names[5]
 _names[:] = [b"blosclz", b"lz4", b"lz4hc", b"zlib", b"zstd"]
 
 
+cdef inline bint _prepare(size_t blocksize, size_t typesize, int threads) noexcept nogil:
+    # A thread has scratch for three blocks, and for where the parts of one are.
+    cdef int k
+    for k in range(threads):
+        if not zarrs_prepare(3 * blocksize + 4 * typesize):
+            return False
+        if threads > 1 and not zarrs_prepare(THREAD_SIZE):
+            return False
+    return True
+
+
 cdef Status encode(
     const Params* params, void** context, const uint8_t* src, size_t n,
     uint8_t* dst, size_t capacity, size_t* written, Failure* failure,
 ) noexcept nogil:
-    cdef int result
+    cdef size_t blocksize = min(n, max(<size_t> params.v[4], <size_t> MAX_AUTOMATIC))
+    cdef int result = -1
+    cdef bint prepared
     if n > <size_t> BLOSC_MAX_BUFFERSIZE:
         failure.expected = BLOSC_MAX_BUFFERSIZE
         failure.found = n
         return UNSUPPORTED
-    result = blosc_compress_ctx(
-        <int> params.v[1], <int> params.v[2], <size_t> params.v[3], n, src, dst, capacity,
-        _names[params.v[0]], <size_t> params.v[4], <int> params.v[5])
+    prepared = _prepare(blocksize, <size_t> params.v[3], <int> params.v[5])
+    if prepared:
+        result = blosc_compress_ctx(
+            <int> params.v[1], <int> params.v[2], <size_t> params.v[3], n, src, dst, capacity,
+            _names[params.v[0]], <size_t> params.v[4], <int> params.v[5])
+    zarrs_discard()
+    if not prepared:
+        return NO_MEMORY
     if result <= 0:
         failure.code = result
         return ENCODE_FAILED
@@ -64,13 +90,19 @@ cdef Status decode(
 ) noexcept nogil:
     # C-Blosc2 is faster, but what C-Blosc 1 makes of bits of a part of an item it does not undo.
     cdef BlockIndex index
-    cdef int result
+    cdef int result = -1
+    cdef bint prepared
     cdef Status status = read_header(src, <int64_t> n, <int64_t> capacity, &index, failure)
     if status != OK:
         return status
     if not src[2] & FLAG_BITSHUFFLE or index.nbytes % src[3] == 0:
         return decode_with_blosc2(params, context, src, n, dst, capacity, written, failure)
-    result = blosc_decompress_ctx(src, dst, <size_t> index.nbytes, 1)
+    prepared = _prepare(<size_t> index.blocksize, src[3], 1)
+    if prepared:
+        result = blosc_decompress_ctx(src, dst, <size_t> index.nbytes, 1)
+    zarrs_discard()
+    if not prepared:
+        return NO_MEMORY
     if result != index.nbytes:
         failure.code = result
         return CORRUPT

@@ -10,7 +10,7 @@ smaller buffer, for the library like any other.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
-from libc.stdlib cimport free, malloc, qsort
+from libc.stdlib cimport calloc, free, malloc, qsort
 from libc.string cimport memcpy
 
 from zarrs._clib.blosc2 cimport (
@@ -34,12 +34,24 @@ from zarrs._core cimport (
     Status,
 )
 
+
+cdef extern from *:
+    "#define ZARRS_PREPARED_MALLOC"
+
+cdef extern from "_native/prepared.h" nogil:
+    bint zarrs_prepare(size_t n)
+    bint zarrs_discard()
+
 cdef enum:
     FORMAT_VERSION = 2
+    FORMAT_ZSTD = 4  # in the upper bits of the flags
+    ZSTD_SIZE = 256 * 1024  # at least of zstd's context
+    THREAD_SIZE = 256  # at least of what the library keeps of a thread
     FLAG_STORED = 0x2
     FLAGS_EXTENDED = 0x5  # both shuffles at once: a buffer that only C-Blosc2 understands
     FLAG_RESERVED = 0x8  # C-Blosc2's delta filter, which C-Blosc 1 does not have
     ERROR_MEMORY = -4
+    ERROR_SCRATCH = -26  # or of threads, of which there are none
 
 blosc2_init()
 
@@ -171,36 +183,82 @@ cdef void make_part_header(
     _put_int32(part + 12, position)
 
 
+cdef struct Decoder:
+    blosc2_context* context
+    int64_t blocksize  # for which it has scratch; it makes all anew for another one. 0: unknown
+    bint has_zstd  # and a context of zstd
+
+
+cdef inline bint _is_zstd(const uint8_t* header) noexcept nogil:
+    return header[2] >> 5 == FORMAT_ZSTD
+
+
+cdef bint _prepare(
+    const Decoder* decoder, const uint8_t* header, const BlockIndex* index,
+) noexcept nogil:
+    # Scratch is for four blocks, each with where its parts are.
+    cdef size_t scratch = 4 * (<size_t> index.blocksize + 4 * <size_t> header[3])
+    if decoder.blocksize != index.blocksize and not (
+        zarrs_prepare(THREAD_SIZE) and zarrs_prepare(scratch)
+    ):
+        return False
+    return decoder.has_zstd or not _is_zstd(header) or zarrs_prepare(ZSTD_SIZE)
+
+
+cdef Status _decode_once(
+    void** context, const uint8_t* src, const BlockIndex* index, uint8_t* dst, Failure* failure,
+) noexcept nogil:
+    cdef Decoder* decoder = <Decoder*> context[0]
+    cdef blosc2_dparams dparams
+    cdef int result = ERROR_MEMORY
+    if decoder == NULL:
+        context[0] = decoder = <Decoder*> calloc(1, sizeof(Decoder))
+        if decoder == NULL:
+            return NO_MEMORY
+        dparams = BLOSC2_DPARAMS_DEFAULTS
+        dparams.nthreads = 1
+        decoder.context = blosc2_create_dctx(dparams)
+    if decoder.context != NULL:
+        if decoder.blocksize != index.blocksize:
+            decoder.has_zstd = False
+        if _prepare(decoder, src, index):
+            result = blosc2_decompress_ctx(decoder.context, src, <int32_t> index.cbytes,
+                                           dst, <int32_t> index.nbytes)
+        if zarrs_discard():
+            decoder.blocksize = index.blocksize
+            decoder.has_zstd = decoder.has_zstd or _is_zstd(src)
+        else:
+            decoder.blocksize = 0
+    if result == index.nbytes:
+        return OK
+    # What a failed call leaves in its context is not documented: start afresh.
+    release_decoder(decoder)
+    context[0] = NULL
+    failure.code = result
+    return NO_MEMORY if result == ERROR_MEMORY or result == ERROR_SCRATCH else CORRUPT
+
+
 cdef Status decode(
     const Params* params, void** context, const uint8_t* src, size_t n,
     uint8_t* dst, size_t capacity, size_t* written, Failure* failure,
 ) noexcept nogil:
-    cdef blosc2_dparams dparams
     cdef BlockIndex index
-    cdef int result
     cdef Status status = read_header(src, <int64_t> n, <int64_t> capacity, &index, failure)
     if status != OK:
         return status
-    if context[0] == NULL:
-        dparams = BLOSC2_DPARAMS_DEFAULTS
-        dparams.nthreads = 1
-        context[0] = blosc2_create_dctx(dparams)
-        if context[0] == NULL:
-            return NO_MEMORY
-    result = blosc2_decompress_ctx(<blosc2_context*> context[0], src, <int32_t> index.cbytes,
-                                   dst, <int32_t> index.nbytes)
-    if result != index.nbytes:
-        # What a failed call leaves in its context is not documented: start afresh.
-        release_decoder(context[0])
-        context[0] = NULL
-        failure.code = result
-        return NO_MEMORY if result == ERROR_MEMORY else CORRUPT
-    written[0] = result
-    return OK
+    status = _decode_once(context, src, &index, dst, failure)
+    if status == CORRUPT:
+        # The library says the same where a decoder in it found no memory; damage is there again.
+        status = _decode_once(context, src, &index, dst, failure)
+    if status == OK:
+        written[0] = <size_t> index.nbytes
+    return status
 
 
 cdef void release_decoder(void* context) noexcept nogil:
-    blosc2_free_ctx(<blosc2_context*> context)
+    if (<Decoder*> context).context != NULL:
+        blosc2_free_ctx((<Decoder*> context).context)
+    free(context)
 
 
 def library_version() -> str:
