@@ -76,7 +76,7 @@ class Faults:
         try:
             yield
         finally:
-            self._library.faults_disarm()
+            self._library.faults_disarm()  # all
 
     def count(self, call: str) -> int:
         """How many calls there were since `call` was armed."""
