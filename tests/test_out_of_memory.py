@@ -214,8 +214,7 @@ def _filters() -> Iterator[Case]:
 def _shards() -> Iterator[Case]:
     yield Case("sharded", v3(ZstdCodec(), shards=SHARDS), ALL)
     yield Case("sharded-blosc", v3(BloscCodec(cname="lz4", typesize=4), shards=SHARDS))
-    index = {"index_codecs": [BytesCodec(), Crc32cCodec()], "index_location": "start"}
-    start = sharding(BytesCodec(), Crc32cCodec(), **index)
+    start = sharding(BytesCodec(), Crc32cCodec(), index_location="start")
     yield Case("sharded-start", v3(serializer=start, chunks=SHARDS))
     plain = sharding(BytesCodec(), index_codecs=[BytesCodec()])
     yield Case("sharded-plain-index", v3(serializer=plain, chunks=SHARDS))
@@ -245,10 +244,10 @@ def _options() -> Iterator[Case]:
         for option, value in (("direct_io", True), ("file_handle_cache_size", 8)):
             options = {f"codec_pipeline.{option}": value}
             yield Case(f"{name}-{option}", arguments, ("write", "merge", "part"), options)
-    operations = ("write", "merge", "read")
     shape = (512, 512)
-    yield Case("big-raw", v3(chunks=(256, 512)), operations, two, shape=shape)
-    yield Case("big-blosc", v3(blosc, chunks=(256, 512)), operations, two, shape=shape)
+    for name, compressors in (("raw", ()), ("blosc", (blosc,))):
+        arguments = v3(*compressors, chunks=(256, 512))
+        yield Case(f"big-{name}", arguments, ("write", "merge", "read"), two, shape=shape)
     blocks = BloscCodec(cname="lz4", blocksize=2**16, typesize=4)
     yield Case("blosc-threads", v3(blocks, chunks=shape), ("write",), two, shape=shape)
 
@@ -319,7 +318,8 @@ class Walker:
     ) -> Iterator[str]:
         """Every chunk, or shard, holds what it did, or the new values; those if nothing failed."""
         rows, columns = case.arguments.get("shards", case.arguments["chunks"])
-        for i, k in itertools.product(range(0, now.shape[0], rows), range(0, now.shape[1], columns)):
+        starts = (range(0, n, step) for n, step in zip(now.shape, (rows, columns), strict=True))
+        for i, k in itertools.product(*starts):
             chunk = np.s_[i : i + rows, k : k + columns]
             if not np.array_equal(now[chunk], new[chunk]) and not (
                 outcome and np.array_equal(now[chunk], old[chunk])

@@ -49,8 +49,8 @@ _names[:] = [b"blosclz", b"lz4", b"lz4hc", b"zlib", b"zstd"]
 
 cdef inline bint _prepare(size_t blocksize, size_t typesize, int threads) noexcept nogil:
     # A thread has scratch for three blocks, and for where the parts of one are.
-    cdef int k
-    for k in range(threads):
+    cdef int _k
+    for _k in range(threads):
         if not zarrs_prepare(3 * blocksize + 4 * typesize):
             return False
         if threads > 1 and not zarrs_prepare(THREAD_SIZE):
