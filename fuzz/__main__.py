@@ -67,7 +67,8 @@ def prepare(case: Case, ranged: bool) -> Any:
     finally:
         _core.read = genuine
     np.testing.assert_array_equal(out, expected)
-    return _driver.Read(*seen[0], run=read_ranges if ranged else None)
+    plan, chain, layout, call = seen[0]
+    return _driver.Read(plan, chain, layout, call, run=read_ranges if ranged else None)
 
 
 def main() -> int:
