@@ -10,13 +10,14 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport abort, calloc
 from libc.string cimport memcpy
 
-from zarrs._core cimport Task
+from zarrs._core cimport MIN_SPLIT, ChainSpec, LayoutSpec, Task, Tasks
 from zarrs._plan cimport Plan
+from zarrs._read_chunks cimport read_chunks
+from zarrs._read_shards cimport read_shards
+from zarrs._workspace cimport Crew
 
 import sys
 import traceback
-
-from zarrs import _core
 
 
 cdef extern from "<sys/mman.h>" nogil:
@@ -63,14 +64,18 @@ cdef class Read:
     Parameters
     ----------
     plan, chain, layout, call
-        Arguments of ``zarrs._core.read``.
+        Arguments of ``zarrs._core.read``, whose work is done here with one thread, and without
+        Python where that is possible.
     run : callable, optional
-        Runs it in another way: called with the plan, the chain, the layout and the stored bytes.
+        Reads in another way: called with the plan, the chain, the layout and the stored bytes.
     """
 
     cdef Plan plan
+    cdef Crew crew
     cdef object chain, layout, call, other
     cdef Task fresh
+    cdef Tasks tasks
+    cdef bint split
 
     def __init__(self, Plan plan, chain, layout, call, run=None):
         if plan.n_tasks != 1:
@@ -80,20 +85,31 @@ cdef class Read:
         self.layout = layout
         self.call = call
         self.other = run
+        self.crew = Crew(1)
         self.fresh = plan.tasks.items[0]
+        self.tasks = plan.tasks[0]
+        self.tasks.chain = <const ChainSpec*> <size_t> chain.address
+        self.tasks.layout = <const LayoutSpec*> <size_t> layout.address
+        self.split = plan.is_simple and chain.enterable and plan.touched_bytes >= MIN_SPLIT
 
-    cdef object run(self, const uint8_t* data, size_t n):
+    cdef int run(self, const uint8_t* data, size_t n) except -1:
         cdef Task* task = &self.plan.tasks.items[0]
         task[0] = self.fresh
         self.plan.first_failed = 1
         if self.other is not None:
             self.other(self.plan, self.chain, self.layout, data[:n])
+            return 0
+        task.stored = data
+        task.stored_size = n
+        self.crew.serve(self.call)
+        if self.tasks.chain.shard != NULL:
+            read_shards(&self.tasks, self.crew.spaces, 1)
         else:
-            task.stored = data
-            task.stored_size = n
-            _core.read(self.plan, self.chain, self.layout, 1, None, None, self.call)
+            read_chunks(&self.tasks, self.crew.spaces, 1, self.split)
+        self.crew.seats.clear()
         if self.call is not None:
             self.call.errors.clear()
+        return 0
 
 
 cdef dict _reads  # by selector

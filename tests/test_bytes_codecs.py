@@ -121,8 +121,10 @@ def test_auto_reads_both() -> None:
 
 
 def decompress_lzma(format: int) -> Callable[[bytes], bytes]:
-    # Dictionaries may not be much bigger than the data, but as the presets have them.
-    return lambda data: lzma.decompress(data, format, memlimit=128 * MIB)
+    # Dictionaries may not be much bigger than the data, but as the presets have them; how big one
+    # of ALONE says that it is plays no part.
+    limit = None if format == ALONE else 128 * MIB
+    return lambda data: lzma.decompress(data, format, memlimit=limit)
 
 
 def decompressor(name: str) -> Any:
@@ -272,6 +274,19 @@ def test_a_dictionary_as_big_as_the_data() -> None:
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 256 * MIB}]
     encoded = lzma.compress(data, filters=filters)
     assert chain(LZMA()).decode(encoded, len(data)) == data
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 2**31, 2**32 - 1])
+def test_dictionaries_of_lzma_files(size: int) -> None:
+    """What the header asks for is got only as far as there is a use for it."""
+    data = noise(5000) * 3
+    encoded = bytearray(lzma.compress(data, ALONE, preset=0))
+    encoded[1:5] = struct.pack("<I", size)
+    codec = chain(LZMA(ALONE))
+    if size >= 4096 * 2:
+        assert codec.decode(bytes(encoded), len(data)) == data
+    else:  # too short a one for what the data refer to
+        check_refused(codec.decode, bytes(encoded), len(data))
 
 
 @EXAMPLES

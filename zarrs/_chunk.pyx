@@ -89,15 +89,17 @@ cdef Status _undo_stage(
                 _give_up(stage, &space.decoders[stage.slot], failure)
             return NO_MEMORY
         failure.expected = -1
+        failure.found = -1
         status = stage.codec.decode(&stage.params, &space.decoders[stage.slot], src[0], n[0],
                                     dst, capacity, &written, failure)
         if status == NO_ROOM:
             capacity = written
         elif status != WRONG_SIZE or not may_grow or failure.expected != <int64_t> capacity:
             break
-        elif capacity < most:
+        elif capacity < most and failure.found <= <int64_t> most:
             capacity = min(GROWTH * capacity, most)
         else:
+            failure.expected = most
             status = UNSUPPORTED
             break
     if status == OK:

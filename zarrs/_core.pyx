@@ -114,6 +114,11 @@ cdef class Chain:
         )
 
     @property
+    def address(self) -> int:
+        """Where the native code finds all this."""
+        return <size_t> &self.spec
+
+    @property
     def enterable(self) -> bool:
         """Whether any part of a chunk can be decoded without what is before it."""
         return self.spec.is_raw or self.spec.is_blosc
@@ -312,6 +317,11 @@ cdef class Layout:
         self.spec.fill_size = len(fill)
         self.spec.fill_kind = fill_kind
         self.spec.fill_swapped = fill_swapped
+
+    @property
+    def address(self) -> int:
+        """Where the native code finds all this."""
+        return <size_t> &self.spec
 
 
 # ---------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ AUTO can only be decoded.
 from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from zarrs._core cimport (
     CORRUPT,
@@ -63,9 +63,14 @@ cdef enum:
     MIN_MEMORY = 128 * 1024 * 1024  # for decoding; preset 9 needs 65 MiB
     KEEP = 16 * 1024 * 1024  # memory of a decoder that is kept from call to call
 
+cdef enum:
+    ALONE_HEADER = 13  # properties, size of the dictionary, decoded size
+    MIN_DICTIONARY = 4096
+
 cdef struct Decoder:
     Streams streams
     lzma_stream stream
+    size_t dictionary  # the longest there is a use for in a stream of ALONE that begins; or 0
 
 
 cdef Status _status(lzma_ret result, Status otherwise, Failure* failure) noexcept nogil:
@@ -78,11 +83,13 @@ cdef Status _status(lzma_ret result, Status otherwise, Failure* failure) noexcep
 cdef Status _start(
     Streams* streams, const Params* params, size_t capacity, Failure* failure,
 ) noexcept nogil:
-    cdef lzma_stream* stream = &(<Decoder*> streams).stream
+    cdef Decoder* decoder = <Decoder*> streams
+    cdef lzma_stream* stream = &decoder.stream
     # The stream says how much memory its dictionary takes. There is no use for one that is longer
     # than the data but as a preset has it; what is left over is for sizes that are rounded up.
     cdef uint64_t memory = MIN_MEMORY + 2 * <uint64_t> capacity
     cdef lzma_ret result
+    decoder.dictionary = max(capacity, <size_t> MIN_DICTIONARY) if params.v[0] == ALONE else 0
     if params.v[0] == XZ:
         result = zarrs_lzma_stream_decoder(stream, memory, 0)
     elif params.v[0] == ALONE:
@@ -92,12 +99,38 @@ cdef Status _start(
     return _status(result, UNSUPPORTED, failure)
 
 
+cdef lzma_ret _read_alone_header(Decoder* decoder, const uint8_t* src) noexcept nogil:
+    # Nothing in it is checked, so that it can ask for memory as it likes.
+    cdef uint8_t header[ALONE_HEADER]
+    cdef uint8_t spare  # the library does nothing without room for output
+    cdef uint32_t size
+    cdef int k
+    memcpy(header, src, ALONE_HEADER)
+    size = (<uint32_t> header[1] | <uint32_t> header[2] << 8
+            | <uint32_t> header[3] << 16 | <uint32_t> header[4] << 24)
+    if size > decoder.dictionary:
+        for k in range(4):
+            header[1 + k] = <uint8_t> (decoder.dictionary >> (8 * k))
+    decoder.dictionary = 0
+    decoder.stream.next_in = header
+    decoder.stream.avail_in = ALONE_HEADER
+    decoder.stream.next_out = &spare
+    decoder.stream.avail_out = 1
+    return zarrs_lzma_code(&decoder.stream, LZMA_RUN)
+
+
 cdef Status _step(
     Streams* streams, const uint8_t** src, size_t n, uint8_t** dst, size_t room, bint* ended,
     Failure* failure,
 ) noexcept nogil:
     cdef lzma_stream* stream = &(<Decoder*> streams).stream
     cdef lzma_ret result
+    if (<Decoder*> streams).dictionary and n >= ALONE_HEADER:
+        result = _read_alone_header(<Decoder*> streams, src[0])
+        if result != LZMA_OK:
+            return _status(result, CORRUPT, failure)
+        src[0] += ALONE_HEADER
+        n -= ALONE_HEADER
     stream.next_in = src[0]
     stream.avail_in = n
     stream.next_out = dst[0]
