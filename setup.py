@@ -94,14 +94,17 @@ DIRECTIVES = {
 # Fused multiply-add would round filters' results in another way than NumPy does.
 COMPILE_ARGS = ["-Izarrs", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra"]
 if DEBUG:  # Cython's own code for a failed check in prange draws the warning that is off here
-    COMPILE_ARGS += ["-O0", "-g", "-UNDEBUG", "-Wno-maybe-uninitialized"]
+    COMPILE_ARGS += ["-g", "-UNDEBUG", "-Wno-maybe-uninitialized"]
+if SANITIZE:  # what sanitizers add is unbearable without, and lines are hard to tell with more
+    COMPILE_ARGS += ["-O1"]
 else:
-    COMPILE_ARGS += ["-O3"]
+    COMPILE_ARGS += ["-O0" if DEBUG else "-O3"]
 if not (DEBUG or SANITIZE or "-g" in os.environ.get("CFLAGS", "")):
     COMPILE_ARGS += ["-g0"]  # Python's own flags say -g, which makes modules several times as big
 LINK_ARGS = []
 if SANITIZE:  # Python's own flags say -fwrapv, with which signed overflow goes unseen
     COMPILE_ARGS += ["-g", f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-fno-wrapv"]
+    COMPILE_ARGS += ["-fno-sanitize-recover=all"]  # a report ends the process, a test's child, too
     LINK_ARGS += [f"-fsanitize={SANITIZE}"]
 # Changed headers and flags have to rebuild; changed .pyx and .pxd files do so through Cython.
 DEPENDS = ["setup.py", "_build/libraries.py", *map(str, Path("zarrs/_native").glob("*.h"))]
