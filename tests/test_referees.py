@@ -32,6 +32,8 @@ from helpers import (
 from numcodecs import Blosc
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, ZstdCodec
 
+import zarrs
+
 SHAPE, CHUNKS, DTYPE = (100, 40), (64, 40), np.dtype("<i4")
 NO_SERIALIZER = {"serializer": "auto"}  # what format 2 asks for
 Code = Callable[[bytes], bytes]
@@ -138,6 +140,22 @@ def test_reads_zstd(native: None, tmp_path: Path, name: str, dtype: str) -> None
 def test_reads_zstd_of_format_2(native: None, tmp_path: Path, name: str) -> None:
     arguments = {"zarr_format": 2, "compressors": numcodecs.Zstd(), "filters": None}
     check_reads_files(tmp_path, ZSTD_WRITERS[name], arguments | NO_SERIALIZER)
+
+
+@pytest.mark.parametrize("magic", [0x1E, *range(0x22, 0x28)])
+@pytest.mark.parametrize("rows", [64, 1])
+def test_old_formats_of_zstd_are_refused(
+    native: None, tmp_path: Path, magic: int, rows: int
+) -> None:
+    """libzstd's decoders of them get as much memory as a header says."""
+    array = create(tmp_path, CHAIN["zstd"], (64, 4096), (64, 4096), "<f4")
+    array[...] = 1
+    file = tmp_path / "c" / "0" / "0"
+    old = bytes([magic]) + b"\xb5\x2f\xfd\0\x84\1\0\0R"
+    for stored in (old, _zstd()(bytes(4096)) + old):
+        file.write_bytes(stored)
+        with pytest.raises(zarrs.ChunkError, match="damaged"):
+            array[:rows]
 
 
 @pytest.mark.parametrize("checksum", [False, True])

@@ -23,6 +23,7 @@ cdef extern from * nogil:
     size_t ZSTD_DCtx_setParameter(ZSTD_DCtx *context, int parameter, int value);
     size_t ZSTD_decompressDCtx(ZSTD_DCtx *context, void *dst, size_t capacity,
                                const void *src, size_t size);
+    size_t ZSTD_findFrameCompressedSize(const void *src, size_t size);
     size_t ZSTD_decompressStream(ZSTD_DCtx *context, ZSTD_outBuffer *out, ZSTD_inBuffer *in);
     """
     ctypedef struct ZSTD_CCtx:
@@ -50,6 +51,7 @@ cdef extern from * nogil:
     size_t ZSTD_DCtx_reset(ZSTD_DCtx*, int)
     size_t ZSTD_DCtx_setParameter(ZSTD_DCtx*, int, int)
     size_t ZSTD_decompressDCtx(ZSTD_DCtx*, void*, size_t, const void*, size_t)
+    size_t ZSTD_findFrameCompressedSize(const void*, size_t)
     size_t ZSTD_decompressStream(ZSTD_DCtx*, ZSTD_outBuffer*, ZSTD_inBuffer*)
 
 

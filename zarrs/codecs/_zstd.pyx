@@ -1,10 +1,15 @@
 """Zstandard frames (RFC 8878).
 
+libzstd may have been built with decoders of the formats before that one. They are kept from hostile
+bytes: nobody looks after them, and when streams are decoded they get as much memory as a header
+asks for.
+
 Params: level (0: the library's default), checksum flag.
 """
 
 from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport uint8_t
+from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from zarrs._clib.zstd cimport (
@@ -25,6 +30,7 @@ from zarrs._clib.zstd cimport (
     ZSTD_decompressStream,
     ZSTD_error_dstSize_tooSmall,
     ZSTD_error_memory_allocation,
+    ZSTD_findFrameCompressedSize,
     ZSTD_freeCCtx,
     ZSTD_freeDCtx,
     ZSTD_getErrorCode,
@@ -50,6 +56,18 @@ from zarrs._core cimport (
 
 cdef enum:
     FEED_STEP = 8 * 1024
+    # First bytes of frames and of skippable frames; those of the old formats are 0x1e and 0x22 on.
+    FRAME = 0x28
+    SKIPPABLE = 0x50
+    SKIPPABLE_MASK = 0xF0
+
+cdef struct Decoder:
+    ZSTD_DCtx* library
+    bint inside  # a frame
+
+
+cdef inline bint _is_frame(const uint8_t* src) noexcept nogil:
+    return src[0] == FRAME or (src[0] & SKIPPABLE_MASK) == SKIPPABLE
 
 
 cdef Status _decode_error(size_t result, size_t capacity, Failure* failure) noexcept nogil:
@@ -69,11 +87,19 @@ cdef Status decode(
     uint8_t* dst, size_t capacity, size_t* written, Failure* failure,
 ) noexcept nogil:
     cdef size_t result
+    cdef size_t first = 0
     if begin(params, context, failure) != OK:
         return NO_MEMORY
     if n == 0:  # libzstd takes no bytes for no frames
         return CORRUPT
-    result = ZSTD_decompressDCtx(<ZSTD_DCtx*> context[0], dst, capacity, src, n)
+    while first < n:
+        if not _is_frame(src + first):
+            return CORRUPT
+        result = ZSTD_findFrameCompressedSize(src + first, n - first)
+        if ZSTD_isError(result):
+            return _decode_error(result, capacity, failure)
+        first += result
+    result = ZSTD_decompressDCtx((<Decoder*> context[0]).library, dst, capacity, src, n)
     if ZSTD_isError(result):
         return _decode_error(result, capacity, failure)
     written[0] = result
@@ -81,15 +107,21 @@ cdef Status decode(
 
 
 cdef Status begin(const Params* params, void** context, Failure* failure) noexcept nogil:
-    if context[0] == NULL:
-        context[0] = ZSTD_createDCtx()
-        if context[0] == NULL:
+    cdef Decoder* decoder = <Decoder*> context[0]
+    if decoder == NULL:
+        context[0] = decoder = <Decoder*> calloc(1, sizeof(Decoder))
+        if decoder == NULL:
+            return NO_MEMORY
+    if decoder.library == NULL:
+        decoder.library = ZSTD_createDCtx()
+        if decoder.library == NULL:
             return NO_MEMORY
         # Streams decode straight into the chunk: no window is buffered, so its size is no danger.
-        ZSTD_DCtx_setParameter(<ZSTD_DCtx*> context[0], ZSTD_d_stableOutBuffer, 1)
-        ZSTD_DCtx_setParameter(<ZSTD_DCtx*> context[0], ZSTD_d_windowLogMax,
+        ZSTD_DCtx_setParameter(decoder.library, ZSTD_d_stableOutBuffer, 1)
+        ZSTD_DCtx_setParameter(decoder.library, ZSTD_d_windowLogMax,
                                31 if sizeof(size_t) > 4 else 30)
-    ZSTD_DCtx_reset(<ZSTD_DCtx*> context[0], ZSTD_reset_session_only)
+    decoder.inside = False
+    ZSTD_DCtx_reset(decoder.library, ZSTD_reset_session_only)
     return OK
 
 
@@ -97,6 +129,7 @@ cdef Status feed(
     const Params* params, void** context, const uint8_t* src, size_t n,
     uint8_t* dst, size_t capacity, size_t need, size_t* position, Failure* failure,
 ) noexcept nogil:
+    cdef Decoder* decoder = <Decoder*> context[0]
     cdef ZSTD_inBuffer source
     cdef ZSTD_outBuffer out
     cdef size_t result
@@ -110,9 +143,12 @@ cdef Status feed(
         if source.pos == source.size:
             # In small steps: a call decodes as many blocks as its input holds.
             source.size = min(n, source.size + FEED_STEP)
-        result = ZSTD_decompressStream(<ZSTD_DCtx*> context[0], &out, &source)
+        if not decoder.inside and not _is_frame(src + source.pos):
+            return CORRUPT
+        result = ZSTD_decompressStream(decoder.library, &out, &source)
         if ZSTD_isError(result):
             return _decode_error(result, capacity, failure)
+        decoder.inside = result != 0
     position[0] = out.pos
     return OK
 
@@ -145,7 +181,8 @@ cdef size_t bound(const Params* params, size_t n) noexcept nogil:
 
 
 cdef void release_decoder(void* context) noexcept nogil:
-    ZSTD_freeDCtx(<ZSTD_DCtx*> context)
+    ZSTD_freeDCtx((<Decoder*> context).library)
+    free(context)
 
 
 cdef void release_encoder(void* context) noexcept nogil:
