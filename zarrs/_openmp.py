@@ -5,9 +5,9 @@ fifth of a second. They burn time that Python's threads and other processes need
 machine a parallel loop takes ten times as long, for it spins on the core of the thread that it
 waits for. The runtimes can be told only through the environment, and read it once.
 
-LLVM's is also told to take teams apart when a loop ends. Their threads wait for the next loop of any
-thread, so that there are never more of them than loops have needed at the same time; a thread that
-has run a loop cannot end its team there, as it can with GNU's (`_native/openmp.h`).
+LLVM's is also told to take teams apart when a loop ends. Their threads wait for the next loop of
+any thread, so that there are never more of them than loops have needed at the same time; a thread
+that has run a loop cannot end its team there, as it can with GNU's (`_native/openmp.h`).
 """
 
 from __future__ import annotations
