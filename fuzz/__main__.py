@@ -1,4 +1,4 @@
-"""Fuzz one target: python3 -m fuzz TARGET CORPUS [option of libFuzzer, or directory, ...].
+"""Fuzz one target: python3 -m fuzz TARGET [option of libFuzzer ...] CORPUS.
 
 The corpus is a directory, to which is added what every case reads without an error; or one input,
 to be run once. Without arguments, the targets are listed. scripts/fuzz builds all this and runs it.
@@ -77,10 +77,11 @@ def main() -> int:
     if len(sys.argv) < 3:
         print(*targets, sep="\n")
         return 0
-    target, corpus, *options = sys.argv[1:]
+    target, *options = sys.argv[1:]
     cases = targets[target]
-    if Path(corpus).is_dir():
-        write_seeds(cases, Path(corpus))
+    corpus = Path([option for option in options if not option.startswith("-")][-1])
+    if corpus.is_dir():
+        write_seeds(cases, corpus)
     with zarr.config.set({"threading.max_workers": 1}):
         reads = {
             int.from_bytes(case.selector, sys.byteorder): prepare(case, target == RANGES)
@@ -88,8 +89,9 @@ def main() -> int:
         }
     from fuzz import _driver
 
-    arguments = [f"fuzz-{target}", *options, corpus]
-    return _driver.fuzz(reads, [argument.encode() for argument in arguments])
+    # With this libFuzzer starts itself again, when it merges.
+    command = f"{sys.executable} -W ignore -m fuzz {target}"
+    return _driver.fuzz(reads, [argument.encode() for argument in (command, *options)])
 
 
 if __name__ == "__main__":

@@ -133,15 +133,22 @@ class Case:
 def _lighter(stored: bytes) -> bytes:
     # The same, if it is a stream of lzma or bz2, in a form for which their decoders do not get
     # megabytes, which takes them a hundred times as long as the rest.
-    try:
-        if stored.startswith(b"\xfd7zXZ"):
-            return lzma.compress(lzma.decompress(stored), check=stored[7], preset=0)
-        if stored.startswith(b"]\0\0"):
-            return lzma.compress(lzma.decompress(stored), lzma.FORMAT_ALONE, preset=0)
-        if stored.startswith(b"BZh"):
-            return bz2.compress(bz2.decompress(stored), 1)
-    except (lzma.LZMAError, OSError):  # there is something behind it
-        pass
+    kinds: dict[bytes, tuple[Any, Callable[[bytes], bytes]]] = {
+        b"\xfd7zXZ": (
+            lzma.LZMADecompressor(),
+            lambda data: lzma.compress(data, check=stored[7], preset=0),
+        ),
+        b"]\0\0": (
+            lzma.LZMADecompressor(),
+            lambda data: lzma.compress(data, lzma.FORMAT_ALONE, preset=0),
+        ),
+        b"BZh": (bz2.BZ2Decompressor(), lambda data: bz2.compress(data, 1)),
+    }
+    for magic, (decoder, encode) in kinds.items():
+        if stored.startswith(magic):
+            data = decoder.decompress(stored)
+            if decoder.eof and not decoder.unused_data:  # or else there is something behind it
+                return encode(data)
     return stored
 
 

@@ -179,7 +179,8 @@ def child_openmp(library: str, path: str, callers: int) -> None:
 def test_callers_in_openmp_teams(tmp_path: Path, openmp_callers: Path, loaded: str) -> None:
     """GNU OpenMP is there before zarrs is imported, with teams that spin, or comes later."""
     create(tmp_path, CHAIN["blosc-lz4-shuffle"], SHAPE, CHUNKS, "<f8")
-    environment = {"LD_PRELOAD": str(openmp_callers)} if loaded == "before" else {}
+    preload = f"{os.environ.get('LD_PRELOAD', '')} {openmp_callers}".strip()
+    environment = {"LD_PRELOAD": preload} if loaded == "before" else {}
     prefix = ["env", *(f"--unset={name}" for name in OVERRIDES)]
     arguments = str(openmp_callers), str(tmp_path), 4
     result = run_child(child_openmp, *arguments, prefix=prefix, env=environment)
