@@ -16,6 +16,7 @@ import numpy as np
 import zarr
 from zarr.core.buffer import default_buffer_prototype
 
+from fuzz import _driver
 from fuzz.targets import RANGES, Case, all_targets
 from zarrs import _core
 
@@ -47,8 +48,6 @@ def read_ranges(plan: Plan, chain: Any, layout: Any, stored: bytes) -> None:
 
 def prepare(case: Case, ranged: bool) -> Any:
     """Read a case's array once, to get hold of how the pipeline does it."""
-    from fuzz import _driver
-
     seen: list[tuple[Any, ...]] = []
     genuine = _core.read
 
@@ -87,8 +86,6 @@ def main() -> int:
             int.from_bytes(case.selector, sys.byteorder): prepare(case, target == RANGES)
             for case in cases
         }
-    from fuzz import _driver
-
     # With this libFuzzer starts itself again, when it merges.
     command = f"{sys.executable} -W ignore -m fuzz {target}"
     return _driver.fuzz(reads, [argument.encode() for argument in (command, *options)])

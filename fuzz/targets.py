@@ -1,7 +1,7 @@
 """What is fuzzed: every codec of tests/codec_table.py that is native, shards among them.
 
 A target is a codec. It has a number of cases, which are reads of one chunk as users have them: of
-the table's rows, of chunks small and big, whole and in part. Input is the two bytes that say which
+the table's rows, of chunks small and big, whole and in part. Input is four bytes that say which
 read it is for, and what is stored in the place of the chunk.
 """
 

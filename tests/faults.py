@@ -1,20 +1,16 @@
 """System calls and allocations that fail on demand; see ``native/faults.c``.
 
-`build` makes the library, `environment` loads it into a child, and there `Faults` arms it.
+It is loaded into a child, and there `Faults` arms it.
 """
 
 import contextlib
 import ctypes
 import os
-import shlex
-import subprocess
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
 import zarrs
 
-SOURCE = Path(__file__).resolve().parent / "native" / "faults.c"
 CALLS = (
     "allocate",
     "open",
@@ -29,21 +25,6 @@ CALLS = (
     "stat",
 )
 FOR_EVER = 2**31 - 1  # of the last call to fail
-
-
-def build(directory: Path) -> str:
-    """Compile the library; return where it is."""
-    library = directory / "faults.so"
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[:1]
-    flags = ["-std=gnu11", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror"]
-    subprocess.run([*compiler, *flags, "-o", library, SOURCE, "-ldl"], check=True)
-    return str(library)
-
-
-def environment(library: str) -> dict[str, str]:
-    """What the environment of a child needs, in addition, to have the library loaded."""
-    before = os.environ.get("LD_PRELOAD", "")
-    return {"LD_PRELOAD": f"{before} {library}".strip()}
 
 
 class Faults:

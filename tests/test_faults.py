@@ -18,8 +18,9 @@ import numcodecs
 import numpy as np
 import pytest
 import zarr
-from faults import Faults, build, environment
+from faults import Faults
 from helpers import emit, run_child
+from native_library import compile_library, preloaded
 from zarr.codecs import BloscCodec, BytesCodec, ZstdCodec
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="calls as Linux has them")
@@ -238,13 +239,13 @@ def child_walk(path: str, name: str) -> None:
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The library of faults."""
-    return build(tmp_path_factory.mktemp("faults"))
+    return compile_library("faults", tmp_path_factory.mktemp("faults"))
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_call_fails(tmp_path: Path, library: str, name: str) -> None:
     """One after the other: an OSError with the number and the file, and no harm done."""
-    child = run_child(child_walk, str(tmp_path), name, env=environment(library))
+    child = run_child(child_walk, str(tmp_path), name, env=preloaded(library))
     *wrong, failures = child.check()
     assert wrong == []
     never = set() if "direct_io" in name else {"truncate"}
@@ -308,7 +309,7 @@ def child_directory_vanishes(path: str) -> None:
 
 def test_directory_vanishes(tmp_path: Path, library: str) -> None:
     """It is made again; where it cannot be, the error is what the system said."""
-    child = run_child(child_directory_vanishes, str(tmp_path), env=environment(library))
+    child = run_child(child_directory_vanishes, str(tmp_path), env=preloaded(library))
     file = f"{tmp_path}/a/c/0"
     errors = [[number, file] for number in (*NO_SPACE, *REFUSED)]
     assert child.check() == [[2] * 4, *errors, [2] * 4]

@@ -4,11 +4,8 @@ import contextlib
 import ctypes
 import errno
 import os
-import shlex
 import shutil
-import subprocess
 import sys
-import sysconfig
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,11 +15,10 @@ import numpy as np
 import pytest
 import zarr
 from helpers import PIPELINE, chunk_file, emit, run_child
+from native_library import compile_library, preloaded
 from own_codecs import own
 from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, ZstdCodec
 from zarr.storage import LocalStore, LoggingStore
-
-SOURCE = Path(__file__).resolve().parent / "native" / "trace_sync.c"
 
 SHARD: dict[str, Any] = {"chunks": (2, 3), "shards": (4, 6)}
 
@@ -64,18 +60,13 @@ def tracer(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The library that traces."""
     if sys.platform != "linux":
         pytest.skip("calls are traced on Linux only")
-    library = tmp_path_factory.mktemp("tracer") / "trace_sync.so"
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[:1]
-    flags = ["-std=gnu11", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror"]
-    subprocess.run([*compiler, *flags, "-o", library, SOURCE, "-ldl"], check=True)
-    return str(library)
+    return compile_library("trace_sync", tmp_path_factory.mktemp("tracer"))
 
 
 def run_traced(tracer: str, func: Any, *args: Any, log: Path, fsync: str = "true") -> list[Any]:
     """What a child emits that runs with the tracer and, as its environment says, the option."""
-    preload = f"{os.environ.get('LD_PRELOAD', '')} {tracer}".strip()
     environment = {
-        "LD_PRELOAD": preload,
+        **preloaded(tracer),
         "TRACE_SYNC_LOG": str(log),
         "ZARR_CODEC_PIPELINE__FSYNC": fsync,
         "ZARR_CODEC_PIPELINE__STRICT": "true",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from helpers import PIPELINE
+from helpers import PIPELINE, ZARR_34
 
 import zarrs
 
@@ -82,6 +82,8 @@ def test_seeds_are_read(target: str) -> None:
 
 
 def test_every_target_has_a_corpus() -> None:
-    """And there is no corpus of a target that has gone, or was never there."""
+    """And every corpus a target, but for codecs that this release of zarr does not have."""
     kept = {path.stem for path in (FUZZ / "corpus").glob("*.zip")}
+    missing = kept - set(TARGETS)
     assert kept >= set(TARGETS)
+    assert missing == (set() if ZARR_34 else {"cast_value", "scale_offset"})

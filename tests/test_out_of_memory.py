@@ -20,8 +20,9 @@ import numpy as np
 import pytest
 import zarr
 from codec_table import numcodec, wrapped, zarr_codec
-from faults import FOR_EVER, Faults, build, environment
+from faults import FOR_EVER, Faults
 from helpers import ZARR_34, emit, run_child
+from native_library import compile_library, preloaded
 from zarr.codecs import (
     BloscCodec,
     BytesCodec,
@@ -392,11 +393,11 @@ def child_walk(path: str, group: int) -> None:
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The library of faults."""
-    return build(tmp_path_factory.mktemp("faults"))
+    return compile_library("faults", tmp_path_factory.mktemp("faults"))
 
 
 @pytest.mark.parametrize("group", range(GROUPS))
 def test_every_allocation_fails(tmp_path: Path, library: str, group: int) -> None:
     """One after the other: MemoryError; nothing is lost, not even memory; and on it goes."""
-    child = run_child(child_walk, str(tmp_path), group, env=environment(library), timeout=600)
+    child = run_child(child_walk, str(tmp_path), group, env=preloaded(library), timeout=600)
     assert child.check() == ["end"]

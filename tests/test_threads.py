@@ -6,11 +6,8 @@ import ctypes
 import os
 import random
 import re
-import shlex
 import signal
-import subprocess
 import sys
-import sysconfig
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from helpers import CHAIN, TESTS, assert_same, create, emit, make_data, ours_open, run_child
+from helpers import CHAIN, assert_same, create, emit, make_data, ours_open, run_child
+from native_library import compile_library, preloaded
 from zarr.core.sync import _get_loop
 from zarr.storage import LoggingStore, MemoryStore
 
@@ -138,14 +136,9 @@ def test_affinity_is_obeyed(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def openmp_callers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The compiled library of tests/native."""
-    library = tmp_path_factory.mktemp("native") / "openmp_callers.so"
-    compiler = shlex.split(sysconfig.get_config_var("CC") or "cc")
-    source = TESTS / "native" / "openmp_callers.c"
-    flags = ["-shared", "-fPIC", "-fopenmp", str(source), "-o", str(library)]
-    subprocess.run([*compiler, *flags], check=True)
-    return library
+def openmp_callers(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The library whose teams call."""
+    return compile_library("openmp_callers", tmp_path_factory.mktemp("native"), "-fopenmp")
 
 
 def child_openmp(library: str, path: str, callers: int) -> None:
@@ -176,13 +169,12 @@ def child_openmp(library: str, path: str, callers: int) -> None:
 
 
 @pytest.mark.parametrize("loaded", ["before", "after"])
-def test_callers_in_openmp_teams(tmp_path: Path, openmp_callers: Path, loaded: str) -> None:
+def test_callers_in_openmp_teams(tmp_path: Path, openmp_callers: str, loaded: str) -> None:
     """GNU OpenMP is there before zarrs is imported, with teams that spin, or comes later."""
     create(tmp_path, CHAIN["blosc-lz4-shuffle"], SHAPE, CHUNKS, "<f8")
-    preload = f"{os.environ.get('LD_PRELOAD', '')} {openmp_callers}".strip()
-    environment = {"LD_PRELOAD": preload} if loaded == "before" else {}
+    environment = preloaded(openmp_callers) if loaded == "before" else {}
     prefix = ["env", *(f"--unset={name}" for name in OVERRIDES)]
-    arguments = str(openmp_callers), str(tmp_path), 4
+    arguments = openmp_callers, str(tmp_path), 4
     result = run_child(child_openmp, *arguments, prefix=prefix, env=environment)
     assert result.check() == [loaded == "before", 4, 4, 4]
 

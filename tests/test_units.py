@@ -4,7 +4,9 @@ import doctest
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -144,7 +146,9 @@ def test_without_libdeflate(tmp_path: Path) -> None:
 import sys
 sys.modules["zarrs.codecs._libdeflate"] = None  # importing it fails
 import gzip, zlib, warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 import numpy as np, zarr, zarrs
 from numcodecs.zlib import Zlib
 from zarr.codecs import GzipCodec
@@ -204,3 +208,42 @@ def test_no_memory_is_a_memory_error() -> None:
         )  # fmt: skip
         assert isinstance(error, MemoryError)
         assert "inner chunk (2,) of shard 'c/0'" in str(error)
+
+
+@pytest.mark.parametrize(("expected", "found"), [(-1, -1), (0, 0), (100, 101), (100, -1)])
+def test_limits_are_named_if_they_are_known(expected: int, found: int) -> None:
+    error = exception_of(
+        Failure(0, Status.UNSUPPORTED, 0, 0, -1, 0, expected, found),
+        keys=["a/c/0"],
+        root="/",
+        ndim=1,
+        codecs=[["zstd"]],
+        items="bytes",
+        grid=(),
+        writing=False,
+    )
+    assert ("at most 100 bytes" in str(error)) == (expected == 100)
+    assert "-1" not in str(error)
+
+
+@pytest.mark.parametrize("taken_first", [False, True])
+def test_a_call_is_run_once_where_no_thread_can_be_started(taken_first: bool) -> None:
+    """Although the pool has put it into its queue, from which another thread may take it."""
+    queue: list[Any] = []
+    runs: list[int] = []
+
+    class Exhausted(ThreadPoolExecutor):
+        def submit(self, run: Any, /, *args: Any, **named: Any) -> Any:
+            if taken_first:
+                run()
+            queue.append(run)
+            raise RuntimeError("can't start new thread")
+
+    state = zarrs._threads._State()
+    state.cpus, state._first = 2, Exhausted(1)
+    call = state.submit(lambda: runs.append(1) or 7)
+    for run in queue:
+        run()
+    assert call.result(timeout=1) == 7
+    assert runs == [1]
+    assert not state._first_is_busy

@@ -186,7 +186,7 @@ def _fault(failure: Failure, status: Status, grid: Sequence[int]) -> str:
         return f"expected valid data, found damaged data (error code {failure.code})"
     if status is Status.UNSUPPORTED:
         text = "expected data within the limits of this codec, found data that exceed them"
-        if failure.expected:
+        if failure.expected > 0:
             text += f": at most {failure.expected} bytes, found {found}"
         return text
     if status is Status.BAD_INDEX:

@@ -145,33 +145,32 @@ class _State:
         If there can be none, it has been run when this returns: the interpreter is about to end, or
         the system has no more threads.
         """
-        is_given_up = False
+        call: Future[T] = Future()
+        first = threading.Lock()
 
-        def run() -> T:
-            if is_given_up:
-                raise RuntimeError("there was no thread for this call")
-            return function(*args, **named)
+        def run() -> None:
+            if first.acquire(blocking=False):
+                _run_here(call, function, *args, **named)
 
         try:
-            return self._submit(run)
-        except RuntimeError:
-            is_given_up = True  # it may be in the queue of a thread that could not be started
-            return _run_here(Future(), function, *args, **named)
+            self._submit(call, run)
+        except RuntimeError:  # `run` may be in a queue all the same, and about to be taken from it
+            run()
+        return call
 
-    def _submit(self, function: Callable[[], T]) -> Future[T]:
+    def _submit(self, call: Future[T], run: Callable[[], None]) -> None:
         with self._lock:
             if self._first is None:
                 self.cpus = cpu_count()
                 self._first = ThreadPoolExecutor(1, "zarrs-first", self._keep_team)
             if not self._first_is_busy or self.cpus == 1:
-                call = self._first.submit(function)
                 self._first_is_busy = True
-            else:
-                if self._others is None:
-                    self._others = ThreadPoolExecutor(self.cpus - 1, "zarrs")
-                return self._others.submit(function)
-        call.add_done_callback(self._first_is_idle)
-        return call
+                call.add_done_callback(self._first_is_idle)  # before anybody else learns of it
+                self._first.submit(run)
+                return
+            if self._others is None:
+                self._others = ThreadPoolExecutor(self.cpus - 1, "zarrs")
+            self._others.submit(run)
 
     def _keep_team(self) -> None:
         if not may_spin:
@@ -245,14 +244,13 @@ def submit_alone(function: Callable[..., T], *args: Any, **named: Any) -> Future
     return call
 
 
-def _run_here(call: Future[T], function: Callable[..., T], *args: Any, **named: Any) -> Future[T]:
+def _run_here(call: Future[T], function: Callable[..., T], *args: Any, **named: Any) -> None:
     # Runs a function, unless the call was cancelled, and keeps with the call what it returns.
     if call.set_running_or_notify_cancel():
         try:
             call.set_result(function(*args, **named))
         except BaseException as error:
             call.set_exception(error)
-    return call
 
 
 def budget() -> Budget:
