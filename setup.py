@@ -3,7 +3,8 @@
 Environment variables:
 
 ``ZARRS_USE_SYSTEM_LIBS=1``
-    Take the C libraries from the system, through pkg-config, not from PyPI wheels.
+    Take the C libraries from the system, through pkg-config, not from PyPI wheels. C-Blosc2 may be
+    missing: C-Blosc 1 does all then.
 ``ZARRS_REQUIRE_OPENMP=1``
     Fail without OpenMP, where a build for one thread would come out. Set it for release wheels.
 ``ZARRS_BUILD=debug``
@@ -13,6 +14,7 @@ Environment variables:
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -23,63 +25,23 @@ from setuptools.command.build_ext import build_ext
 
 sys.path.insert(0, str(Path(__file__).parent))  # a PEP 517 frontend leaves it out
 from _build import libraries as found
+from _build.environment import BUILD, DEBUG, REQUIRE_OPENMP, SANITIZE, SYSTEM
 
-# Module -> the one library it links (see _build/libraries.py for why only one).
-MODULES = {
-    "zarrs._core": "openmp",
-    "zarrs._chunk": None,
-    "zarrs._copy": None,
-    "zarrs._failures": None,
-    "zarrs._fancy": None,
-    "zarrs._files": None,
-    "zarrs._handles": None,
-    "zarrs._open_shard": None,
-    "zarrs._partial": None,
-    "zarrs._pieces": "openmp",
-    "zarrs._plan": None,
-    "zarrs._read": None,
-    "zarrs._read_chunks": "openmp",
-    "zarrs._read_inner": "openmp",
-    "zarrs._read_shards": None,
-    "zarrs._region": None,
-    "zarrs._shard_index": None,
-    "zarrs._strings": "numpy",
-    "zarrs._sync": None,
-    "zarrs._workspace": None,
-    "zarrs._write": None,
-    "zarrs._write_chunks": "openmp",
-    "zarrs._write_shards": "openmp",
-    "zarrs.codecs._checksums": None,
-    "zarrs.codecs._crc32c": None,
+# The modules that link a library, one each (see _build/libraries.py for why only one).
+LINKS = {
+    "zarrs.arrays._strings": "numpy",
     "zarrs.codecs._blosc": "blosc",
     "zarrs.codecs._blosc2": "blosc2",
-    "zarrs.codecs._zstd": "zstd",
+    "zarrs.codecs._bz2": "bz2",
+    "zarrs.codecs._libdeflate": "libdeflate",
+    "zarrs.codecs._lz4": "lz4",
+    "zarrs.codecs._lzma": "lzma",
     "zarrs.codecs._zlib": "zlib",
     "zarrs.codecs._zlib_checksums": "zlib",
-    "zarrs.codecs._lz4": "lz4",
-    "zarrs.codecs._bz2": "bz2",
-    "zarrs.codecs._filters": None,
-    "zarrs.codecs._libdeflate": "libdeflate",
-    "zarrs.codecs._lzma": "lzma",
-    "zarrs.codecs._python": None,
+    "zarrs.codecs._zstd": "zstd",
+    "zarrs.runtime._loop": "openmp",
 }
 
-
-def switch(name: str) -> bool:
-    """Return whether the environment variable is 1; anything but 1, 0 and nothing is an error."""
-    value = os.environ.get(name, "")
-    if value not in ("", "0", "1"):
-        raise SystemExit(f"zarrs: {name} must be 0 or 1, not {value!r}")
-    return value == "1"
-
-
-SYSTEM = switch("ZARRS_USE_SYSTEM_LIBS")
-REQUIRE_OPENMP = switch("ZARRS_REQUIRE_OPENMP")
-BUILD = os.environ.get("ZARRS_BUILD") or "release"
-SANITIZE = os.environ.get("ZARRS_SANITIZE", "")
-if BUILD not in ("release", "debug"):
-    raise SystemExit(f"zarrs: ZARRS_BUILD must be release or debug, not {BUILD!r}")
-DEBUG = BUILD == "debug"
 
 # Checks are on in debug builds. What would change the meaning of an expression is the same in both:
 # with wraparound off, a negative index is an error in a debug build.
@@ -107,37 +69,55 @@ if SANITIZE:  # Python's own flags say -fwrapv, with which signed overflow goes 
     COMPILE_ARGS += ["-fno-sanitize-recover=all"]  # a report ends the process, a test's child, too
     LINK_ARGS += [f"-fsanitize={SANITIZE}"]
 # Changed headers and flags have to rebuild; changed .pyx and .pxd files do so through Cython.
-DEPENDS = ["setup.py", "_build/libraries.py", *map(str, Path("zarrs/_native").glob("*.h"))]
+DEPENDS = [
+    "setup.py",
+    "_build/environment.py",
+    "_build/libraries.py",
+    *map(str, Path("zarrs/_native").glob("*.h")),
+]
 
 
 class BuildExt(build_ext):
     """Look for libraries only when something is compiled; an sdist needs none."""
 
+    def finalize_options(self) -> None:
+        """Compile as many modules at a time as there are CPUs, unless told otherwise."""
+        super().finalize_options()
+        self.parallel = self.parallel or found.cpu_count()
+
     def build_extensions(self) -> None:
         """Compile everything, again if anything but the sources has changed."""
+        found.check_compiler(self.compiler, self.include_dirs)
         libraries = self.find_libraries()
         info = self.build_info(libraries)
         stamp = Path(self.build_temp, "stamp.txt")
         state = f"{info}{self.compiler.compiler_so}{COMPILE_ARGS}"
         self.force = bool(self.force) or not stamp.is_file() or stamp.read_text() != state
+        self.extensions = [e for e in self.extensions if self.is_wanted(e, libraries)]
         generated = cythonize(
             self.extensions,
+            nthreads=self.parallel,
             build_dir="build/cython",
             compiler_directives=DIRECTIVES,
             force=self.force,
         )
         sources = {extension.name: extension.sources for extension in generated}
         for extension in self.extensions:
-            self.configure(extension, libraries.get(MODULES[extension.name]))
+            self.configure(extension, libraries.get(LINKS.get(extension.name)))
             extension.sources = sources[extension.name]
         super().build_extensions()
         self.mkpath(f"{self.build_lib}/zarrs")
         Path(self.build_lib, "zarrs", "_build_info.py").write_text(info)
         stamp.write_text(state)
 
+    def is_wanted(self, extension: Extension, libraries: dict[str, found.Library | None]) -> bool:
+        """Whether the module is built: one of an optional library only where that is."""
+        library = LINKS.get(extension.name)
+        return library not in found.OPTIONAL or libraries[library] is not None
+
     def find_libraries(self) -> dict[str, found.Library | None]:
-        """Find every library. Only OpenMP and those in found.DYNAMIC may be None."""
-        libraries: dict[str, found.Library | None] = {}
+        """Find every library. OpenMP and those in found.DYNAMIC and OPTIONAL may be None."""
+        libraries = {"openmp": self.find_openmp()}
         if SYSTEM:
             libraries.update(found.from_system(self.compiler))
         else:
@@ -148,17 +128,21 @@ class BuildExt(build_ext):
             if libraries["libdeflate"] is None:
                 print("zarrs: no libdeflate here: it is looked for at run time", file=sys.stderr)
         libraries["numpy"] = found.find_numpy()
-        libraries["openmp"] = found.find_openmp(self.compiler)
-        if libraries["openmp"] is None:
+        return libraries
+
+    def find_openmp(self) -> found.Library | None:
+        """Find OpenMP; say what to install if there is none."""
+        library = found.find_openmp(self.compiler)
+        if library is None:
             message = (
-                "zarrs: THIS COMPILER CANNOT BUILD WITH OPENMP: all will run on one thread.\n"
-                "Debian with clang: apt-get install libomp-dev. conda: install llvm-openmp or\n"
-                "libgomp. macOS: brew install libomp, and set CPPFLAGS and LDFLAGS as it says."
+                "zarrs: this compiler has no OpenMP, without which all would run on one thread.\n"
+                "Debian with clang: apt-get install libomp-dev; conda: install llvm-openmp or "
+                "libgomp; macOS: brew install libomp, and set CPPFLAGS and LDFLAGS as it says."
             )
             if REQUIRE_OPENMP:
-                raise SystemExit(message + "\nZARRS_REQUIRE_OPENMP=1 makes this an error.")
+                raise SystemExit(message)
             print("*" * 79, message, "*" * 79, sep="\n", file=sys.stderr)
-        return libraries
+        return library
 
     def configure(self, extension: Extension, library: found.Library | None) -> None:
         """Set the flags of one module. It exports nothing but its init function."""
@@ -173,9 +157,9 @@ class BuildExt(build_ext):
             extension.extra_compile_args += library.compile_args
             extension.extra_objects = library.objects
             extension.extra_link_args += library.link_args
-        if SYSTEM and MODULES[extension.name] == "zlib":
+        if SYSTEM and LINKS.get(extension.name) == "zlib":
             extension.define_macros = [("ZARRS_SYSTEM_ZLIB", "1")]
-        if MODULES[extension.name] in found.DYNAMIC:
+        if LINKS.get(extension.name) in found.DYNAMIC:
             if library is not None:
                 extension.define_macros = [("ZARRS_LINKED", "1")]
             elif not found.MACOS:
@@ -193,7 +177,6 @@ class BuildExt(build_ext):
             "LIBRARY_MODE": "system" if SYSTEM else "wheels",
             "OPENMP": libraries["openmp"] is not None,
             "SANITIZE": SANITIZE,
-            "VERSION": self.distribution.get_version(),
         }
         lines = [f"{name} = {value!r}\n" for name, value in constants.items()]
         return '"""What this build was made with. Written by setup.py."""\n\n' + "".join(lines)
@@ -207,7 +190,26 @@ class BuildExt(build_ext):
 if sys.platform == "win32":
     raise SystemExit("zarrs: there is no support for Windows; use WSL.")
 
-setup(
-    cmdclass={"build_ext": BuildExt},
-    ext_modules=[Extension(m, [f"{m.replace('.', '/')}.pyx"], depends=DEPENDS) for m in MODULES],
-)
+
+def extensions() -> list[Extension]:
+    """Return one extension module for every .pyx file."""
+    return [
+        Extension(".".join(source.with_suffix("").parts), [str(source)], depends=DEPENDS)
+        for source in sorted(Path("zarrs").rglob("*.pyx"))
+    ]
+
+
+def readme() -> str:
+    """Return README.md for a package index, where links to other files lead nowhere."""
+    text = Path("README.md").read_text()
+    return re.sub(r"\[([^]]+)\]\((?!https?:)[^)]+\)", r"\1", text)
+
+
+# What makes C of Cython code in parallel may import this file again.
+if __name__ == "__main__":
+    setup(
+        cmdclass={"build_ext": BuildExt},
+        ext_modules=extensions(),
+        long_description=readme(),
+        long_description_content_type="text/markdown",
+    )

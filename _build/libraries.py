@@ -1,7 +1,7 @@
 """Where setup.py finds the C libraries, OpenMP, and what it can say about the compiler.
 
 By default the libraries are the static archives inside the PyPI wheels ``blosc`` (C-Blosc 1) and
-``blosc2`` (C-Blosc2, with zstd, LZ4 and zlib-ng inside), which are build requirements, so that pip
+``blosc2`` (C-Blosc2, with zstd, LZ4 and zlib-ng inside), which ``backend.py`` requires, so that pip
 alone builds everything. The two archives hold different versions of zstd and LZ4 under the same
 names: never link both into one module. With ``ZARRS_USE_SYSTEM_LIBS=1`` pkg-config is asked
 instead.
@@ -52,6 +52,9 @@ SYSTEM = {
     "bz2": System("bzip2", "1.0", "libbz2-dev", "bzip2"),
     "lzma": System("liblzma", "5.2", "liblzma-dev", "xz"),
 }
+
+# A library without which C-Blosc 1 does all, where the system has none.
+OPTIONAL = ("blosc2",)
 
 # Libraries that are looked up at run time where they are not linked; see zarrs/_native/dynamic.h.
 DYNAMIC = ("bz2", "libdeflate", "lzma")
@@ -110,7 +113,8 @@ def _from_wheel(distribution: str, archive: str, header: str) -> Library:
     except importlib.metadata.PackageNotFoundError:
         raise SystemExit(
             f"zarrs: {distribution!r} is not installed. Without build isolation, install what "
-            "[build-system] in pyproject.toml requires, or set ZARRS_USE_SYSTEM_LIBS=1."
+            "[build-system] in pyproject.toml requires and its group of dependencies 'libraries', "
+            "or set ZARRS_USE_SYSTEM_LIBS=1."
         ) from None
     paths = {
         file.name: os.path.realpath(str(file.locate()))
@@ -132,7 +136,7 @@ def _from_wheel(distribution: str, archive: str, header: str) -> Library:
     )
 
 
-def from_system(compiler: Any) -> dict[str, Library]:
+def from_system(compiler: Any) -> dict[str, Library | None]:
     """Find every library in the system; one error names all that are missing or too old."""
     if not shutil.which(_pkg_config()):
         raise SystemExit(
@@ -143,7 +147,14 @@ def from_system(compiler: Any) -> dict[str, Library]:
         name: find_linkable(name, compiler) if name in PROBES else _from_pkg_config(system)
         for name, system in SYSTEM.items()
     }
-    wrong = [SYSTEM[name] for name, library in libraries.items() if library is None]
+    for name in OPTIONAL:
+        if libraries[name] is None:
+            print(f"zarrs: {_complaint(SYSTEM[name])}; C-Blosc 1 does all", file=sys.stderr)
+    wrong = [
+        SYSTEM[name]
+        for name, library in libraries.items()
+        if library is None and name not in OPTIONAL
+    ]
     if wrong:
         raise SystemExit(
             "zarrs: ZARRS_USE_SYSTEM_LIBS=1, but these libraries are not usable:\n"
@@ -153,12 +164,17 @@ def from_system(compiler: Any) -> dict[str, Library]:
             + "Elsewhere, add the directories of their .pc files to PKG_CONFIG_PATH, or unset\n"
             + "ZARRS_USE_SYSTEM_LIBS to use the libraries inside the wheels blosc and blosc2."
         )
-    return {name: library for name, library in libraries.items() if library is not None}
+    return libraries
 
 
 def _complaint(system: System) -> str:
     version = _ask("--modversion", system.module)
-    have = "missing" if version is None else f"too old, this is {version}"
+    if version is None:
+        have = "missing"
+    elif _ask(f"--atleast-version={system.minimum}", system.module) is None:
+        have = f"too old, this is {version}"
+    else:
+        have = "here, but nothing can be compiled or linked with it"
     return f"{system.module} >= {system.minimum}: {have}"
 
 
@@ -221,6 +237,30 @@ def find_openmp(compiler: Any) -> Library | None:
         if _links(compiler, source, *guess.compile_args, *guess.link_args):
             return guess
     return None
+
+
+def check_compiler(compiler: Any, include_dirs: list[str]) -> None:
+    """End, with what to install, if there is no compiler or if Python's headers are missing."""
+    command = compiler.compiler[0]
+    if shutil.which(command) is None:
+        raise SystemExit(
+            f"zarrs: there is no C compiler {command!r}, which building needs.\n"
+            "Debian: apt-get install gcc; Fedora: dnf install gcc; conda: conda install "
+            "c-compiler; macOS: xcode-select --install; or name another one in CC."
+        )
+    if not any(Path(directory, "Python.h").is_file() for directory in include_dirs):
+        raise SystemExit(
+            "zarrs: Python.h is missing, the header for building against this Python.\n"
+            "Debian: apt-get install python3-dev; Fedora: dnf install python3-devel."
+        )
+
+
+def cpu_count() -> int:
+    """Count the CPUs that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        return os.cpu_count() or 1
 
 
 def compiler_version(compiler: Any) -> str:

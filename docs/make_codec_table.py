@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make docs/codecs.md from tests/codec_table.py and from what is recorded of others.
+"""Make docs/codecs.md from tests/support/codec_table.py and from what is recorded of others.
 
     python3 docs/make_codec_table.py           # writes docs/codecs.md
     python3 docs/make_codec_table.py --check   # says whether it is up to date
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 import codec_table as table  # noqa: E402
 import numpy as np  # noqa: E402
@@ -142,8 +142,8 @@ def ask_peers(rust: str) -> dict[str, Any]:
 
             answers[dtype] = ask_pipeline(make, table.make_data(row, dtype), name)
     for case in table.DTYPE_CASES:
-        if case.missing():
-            sys.exit(f"{case.name} needs {case.missing()}")
+        if case.newer_zarr():
+            sys.exit(f"{case.name} needs {case.newer_zarr()}")
         print(case.name, flush=True)
 
         def make_one(path: str, case: Any = case) -> Any:
@@ -244,9 +244,9 @@ def text_of(dtype: Any) -> str:
 
 TEXT = """# Codecs and data types
 
-Made by `docs/make_codec_table.py` from `tests/codec_table.py`, which is also what
-`tests/test_codec_table.py` walks through: each row is written by zarr and read here, written here
-and read by zarr, and compared byte by byte where the format fixes the bytes.
+Made by `docs/make_codec_table.py` from `tests/support/codec_table.py`, which is also what
+`tests/codecs/test_codec_table.py` walks through: each row is written by zarr and read here, written
+here and read by zarr, and compared byte by byte where the format fixes the bytes.
 
 - **native**: this package's loops encode and decode it, without the GIL.
 - **in Python**: the codec's own Python code is called, for this stage only. Chains are mixed stage

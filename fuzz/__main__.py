@@ -18,10 +18,10 @@ from zarr.core.buffer import default_buffer_prototype
 
 from fuzz import _driver
 from fuzz.targets import RANGES, Case, all_targets
-from zarrs import _core
+from zarrs.execution import _execute
 
 if TYPE_CHECKING:
-    from zarrs._plan import Plan
+    from zarrs.indexing._plan import Plan
 
 
 def write_seeds(cases: list[Case], corpus: Path) -> None:
@@ -33,9 +33,9 @@ def write_seeds(cases: list[Case], corpus: Path) -> None:
 def read_ranges(plan: Plan, chain: Any, layout: Any, stored: bytes) -> None:
     """Read a shard as from a store that has ranges: first the index, then what it says."""
     make = default_buffer_prototype().buffer.from_bytes
-    part = _core.part_to_fetch(plan, chain, 0)
+    part = _execute.part_to_fetch(plan, chain, 0)
     assert part is not None
-    shard = _core.open_shard(plan, chain, 0, make(stored[part[0] : part[1] or None]))
+    shard = _execute.open_shard(plan, chain, 0, make(stored[part[0] : part[1] or None]))
     if shard is None:
         return
     parts: list[Any] = [
@@ -43,13 +43,13 @@ def read_ranges(plan: Plan, chain: Any, layout: Any, stored: bytes) -> None:
     ]
     if shard.has_absent:
         parts.append((shard, -1, None))
-    _core.read(plan, chain, layout, 1, [], parts)
+    _execute.read(plan, chain, layout, 1, [], parts)
 
 
 def prepare(case: Case, ranged: bool) -> Any:
     """Read a case's array once, to get hold of how the pipeline does it."""
     seen: list[tuple[Any, ...]] = []
-    genuine = _core.read
+    genuine = _execute.read
 
     def spy(plan: Plan, chain: Any, layout: Any, threads: int, *rest: Any, **named: Any) -> None:
         seen.append((plan, chain, layout, named.get("call")))
@@ -60,11 +60,11 @@ def prepare(case: Case, ranged: bool) -> Any:
     if case.array.dtype.kind not in "TO":  # strings have their memory elsewhere
         memory = np.frombuffer(_driver.guarded(expected.nbytes), expected.dtype)
         out = default_buffer_prototype().nd_buffer.from_numpy_array(memory.reshape(expected.shape))
-    _core.read = spy
+    _execute.read = spy
     try:
         found = case.read(out)
     finally:
-        _core.read = genuine
+        _execute.read = genuine
     np.testing.assert_array_equal(found if out is None else out.as_numpy_array(), expected)
     plan, chain, layout, call = seen[0]
     return _driver.Read(plan, chain, layout, call, run=read_ranges if ranged else None)

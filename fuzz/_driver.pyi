@@ -1,6 +1,6 @@
 from typing import Any
 
-from zarrs._plan import Plan
+from zarrs.indexing._plan import Plan
 
 def guarded(n: int) -> memoryview: ...
 

@@ -10,11 +10,11 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport abort, calloc
 from libc.string cimport memcpy
 
-from zarrs._core cimport MIN_SPLIT, ChainSpec, LayoutSpec, Task, Tasks
-from zarrs._plan cimport Plan
-from zarrs._read_chunks cimport read_chunks
-from zarrs._read_shards cimport read_shards
-from zarrs._workspace cimport Crew
+from zarrs._core cimport MIN_SPLIT, NativeChain, Layout, Task, Tasks
+from zarrs.chunks._read_chunks cimport read_chunks
+from zarrs.indexing._plan cimport Plan
+from zarrs.runtime._workspace cimport Workspaces
+from zarrs.sharding._read_shards cimport read_shards
 
 import sys
 import traceback
@@ -64,20 +64,22 @@ cdef class Read:
     Parameters
     ----------
     plan, chain, layout, call
-        Arguments of ``zarrs._core.read``, whose work is done here with one thread, and without
-        Python where that is possible.
+        Arguments of ``_execute.read``, whose work is done here with one thread, and without Python
+        where that is possible.
     run : callable, optional
         Reads in another way: called with the plan, the chain, the layout and the stored bytes.
     """
 
     cdef Plan plan
-    cdef Crew crew
-    cdef object chain, layout, call, other
+    cdef Workspaces workspaces
+    cdef NativeChain chain
+    cdef Layout layout
+    cdef object call, other
     cdef Task fresh
     cdef Tasks tasks
     cdef bint split
 
-    def __init__(self, Plan plan, chain, layout, call, run=None):
+    def __init__(self, Plan plan, NativeChain chain, Layout layout, call, run=None):
         if plan.n_tasks != 1:
             raise ValueError(f"expected a read of one chunk, not of {plan.n_tasks}")
         self.plan = plan
@@ -85,12 +87,16 @@ cdef class Read:
         self.layout = layout
         self.call = call
         self.other = run
-        self.crew = Crew(1)
+        self.workspaces = Workspaces(1)
         self.fresh = plan.tasks.items[0]
         self.tasks = plan.tasks[0]
-        self.tasks.chain = <const ChainSpec*> <size_t> chain.address
-        self.tasks.layout = <const LayoutSpec*> <size_t> layout.address
-        self.split = plan.is_simple and chain.enterable and plan.touched_bytes >= MIN_SPLIT
+        self.tasks.chain = &chain.spec
+        self.tasks.layout = &layout.spec
+        self.split = (
+            plan.is_simple
+            and chain.supports_partial_decode
+            and plan.touched_bytes >= MIN_SPLIT
+        )
 
     cdef int run(self, const uint8_t* data, size_t n) except -1:
         cdef Task* task = &self.plan.tasks.items[0]
@@ -101,12 +107,12 @@ cdef class Read:
             return 0
         task.stored = data
         task.stored_size = n
-        self.crew.serve(self.call)
+        self.workspaces.bind(self.call)
         if self.tasks.chain.shard != NULL:
-            read_shards(&self.tasks, self.crew.spaces, 1)
+            read_shards(&self.tasks, &self.workspaces.team)
         else:
-            read_chunks(&self.tasks, self.crew.spaces, 1, self.split)
-        self.crew.seats.clear()
+            read_chunks(&self.tasks, &self.workspaces.team, self.split)
+        self.workspaces.contexts.clear()
         if self.call is not None:
             self.call.errors.clear()
         return 0

@@ -1,4 +1,4 @@
-"""What is fuzzed: every codec of tests/codec_table.py that is native, shards among them.
+"""What is fuzzed: every codec of tests/support/codec_table.py that is native, shards among them.
 
 A target is a codec. It has a number of cases, which are reads of one chunk as users have them: of
 the table's rows, of chunks small and big, whole and in part. Input is four bytes that say which
@@ -25,7 +25,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 import codec_table as table
 
 if TYPE_CHECKING:

@@ -1,5 +1,6 @@
 """Settings for every test: the pipeline under test is switched on, Hypothesis keeps out."""
 
+import copy
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ import pytest
 import zarr
 from hypothesis.configuration import set_hypothesis_home_dir
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent / "support"))
 
 from helpers import PIPELINE
 
@@ -25,9 +26,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def pipeline() -> Iterator[None]:
-    """Select the pipeline under test, as a user does."""
+    """Select the pipeline under test, as a user does; fail a test that leaves a setting behind."""
+    before = copy.deepcopy(zarr.config.config)
     with zarr.config.set({"codec_pipeline.path": PIPELINE}):
         yield
+    after = copy.deepcopy(zarr.config.config)
+    zarr.config.config.clear()
+    zarr.config.config.update(before)
+    assert after == before
 
 
 @pytest.fixture

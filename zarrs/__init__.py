@@ -4,27 +4,62 @@ Switch it on with::
 
     import zarr, zarrs
     zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
+
+Arrays that are created or opened after that use it.
+
+ZarrsCodecPipeline
+    The pipeline; zarr makes it.
+explain, Explanation, GroupExplanation, Part
+    What of an array's reading and writing runs natively, and why the rest does not.
+ChunkError
+    A stored chunk is damaged, or does not fit its array, or cannot be encoded.
+NotNativeError
+    Something is not native, and ``codec_pipeline.strict`` is set.
+show_config
+    What this installation is made of, for bug reports.
+
+Importing this package never fails. Where it cannot be used, `show_config` tells the reason, and
+everything else raises it as an ``ImportError``.
 """
 
-from zarr.registry import register_pipeline
+from importlib import import_module
 
-from zarrs import _openmp  # noqa: F401  (before anything else loads the extension modules)
-from zarrs._chain import Part
-from zarrs._errors import ChunkError, NotNativeError
-from zarrs._explain import Explanation, explain
+from zarrs import _unavailable
+from zarrs._overlay import warn_of_overlay
 from zarrs._show_config import show_config
-from zarrs.pipeline import ZarrsCodecPipeline
+from zarrs._version import __version__
 
 __all__ = [
     "ChunkError",
     "Explanation",
+    "GroupExplanation",
     "NotNativeError",
     "Part",
     "ZarrsCodecPipeline",
+    "__version__",
     "explain",
     "show_config",
 ]
 
-# zarr finds a pipeline under its qualified name, and users write the short one.
-ZarrsCodecPipeline.__module__ = "zarrs"
-register_pipeline(ZarrsCodecPipeline)
+try:
+    warn_of_overlay()
+
+    # The settings that it makes for OpenMP hold only if it comes before the extension modules.
+    import_module("zarrs.runtime._openmp")
+
+    from zarr.registry import register_pipeline
+
+    from zarrs._explain import Explanation, GroupExplanation, explain
+    from zarrs.codecs._chain import Part
+    from zarrs.pipeline import ZarrsCodecPipeline
+    from zarrs.runtime._errors import ChunkError, NotNativeError
+
+    # zarr finds a pipeline under its qualified name, and users write the short one.
+    ZarrsCodecPipeline.__module__ = "zarrs"
+    register_pipeline(ZarrsCodecPipeline)
+except Exception as _error:
+    globals().update(_unavailable.stand_ins(_error, __all__))
+
+
+def __dir__() -> list[str]:
+    return [name for name in globals() if name in __all__ or name[:2] == "__"]

@@ -7,4 +7,3 @@ LIBRARIES: dict[str, str | None]  # library -> what was found; None: not found, 
 LIBRARY_MODE: str  # "wheels" or "system"
 OPENMP: bool
 SANITIZE: str  # what -fsanitize= was given
-VERSION: str  # of zarrs-cython

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from zarr.core.config import config
 
-from zarrs._threads import available_cpus
+from zarrs._unknown_options import warn_of_unknown_options
+from zarrs.runtime._cpus import available_cpus
 
-DEFAULT_CHUNK_CONCURRENT_MINIMUM = 4
 MAX_CACHED_FILES = 2**30
 DEFAULT_CONCURRENCY = 10
 MAX_CONCURRENCY = 2**30  # None: no limit
@@ -25,7 +25,7 @@ class Options:
     ----------
     max_workers : int
         Threads that a call may use: ``threading.max_workers``, at most the CPUs available.
-    chunk_concurrent_minimum, chunk_concurrent_maximum : int
+    chunk_concurrent_maximum, chunk_concurrent_minimum : int
         Bounds for the number of chunks that are worked on at the same time.
     validate_checksums : bool
         Whether checksums are verified when chunks are decoded.
@@ -43,14 +43,40 @@ class Options:
     """
 
     max_workers: int
-    chunk_concurrent_minimum: int
     chunk_concurrent_maximum: int
-    validate_checksums: bool
-    store_empty_chunks: bool
-    strict: bool
-    direct_io: bool
-    fsync: bool
-    file_handle_cache_size: int
+    chunk_concurrent_minimum: int = 4
+    validate_checksums: bool = True
+    store_empty_chunks: bool = False
+    strict: bool = False
+    direct_io: bool = False
+    fsync: bool = False
+    file_handle_cache_size: int = 0
+
+    def __str__(self) -> str:
+        """Return the number of threads, and what else is not as by default, on one line."""
+        usual = Options(
+            max_workers=self.max_workers,
+            chunk_concurrent_maximum=self.max_workers,
+            chunk_concurrent_minimum=min(
+                Options.chunk_concurrent_minimum, self.chunk_concurrent_maximum
+            ),
+        ).by_name()
+        changed = [
+            f"{name}={value}"
+            for name, value in self.by_name().items()
+            if name == THREADS or value != usual[name]
+        ]
+        return f"{', '.join(changed)}; all others as by default"
+
+    def by_name(self) -> dict[str, int]:
+        """Return the options under their names in ``zarr.config``."""
+        return {NAMES[field]: value for field, value in asdict(self).items()}
+
+
+THREADS = "threading.max_workers"  # zarr's; the others are ours
+NAMES = {field.name: f"codec_pipeline.{field.name}" for field in fields(Options)}
+NAMES["max_workers"] = THREADS
+OURS = frozenset(NAMES.values())
 
 
 def read_options() -> Options:
@@ -61,23 +87,26 @@ def read_options() -> Options:
     ValueError
         If an option is nonsense; the message names it.
     """
-    cpus = available_cpus()
-    workers = min(_count("threading.max_workers", cpus), cpus)
-    maximum = _count("codec_pipeline.chunk_concurrent_maximum", workers)
-    minimum = _count("codec_pipeline.chunk_concurrent_minimum", DEFAULT_CHUNK_CONCURRENT_MINIMUM)
-    return Options(
-        max_workers=workers,
-        chunk_concurrent_minimum=min(minimum, maximum),
-        chunk_concurrent_maximum=maximum,
-        validate_checksums=_flag("codec_pipeline.validate_checksums", True),
-        store_empty_chunks=_flag("codec_pipeline.store_empty_chunks", False),
-        strict=_flag("codec_pipeline.strict", False),
-        direct_io=_flag("codec_pipeline.direct_io", False),
-        fsync=_flag("codec_pipeline.fsync", False),
-        file_handle_cache_size=min(
-            _count("codec_pipeline.file_handle_cache_size", 0, least=0), MAX_CACHED_FILES
-        ),
-    )
+    warn_of_unknown_options(OURS)
+    return _read()
+
+
+def options_in_force() -> dict[str, Any]:
+    """Return what a pipeline that is made now has, by name in ``zarr.config``.
+
+    If none can be made: why, and what is set.
+    """
+    try:
+        options: dict[str, Any] = _read().by_name()
+    except ValueError as error:
+        options = {"error": str(error)}
+        options |= {name: _as_set(name) for name in NAMES.values()}
+    try:
+        concurrency: int | str | None = _count("async.concurrency")
+    except ValueError as error:
+        concurrency = str(error)
+    path = "codec_pipeline.path"
+    return {path: _as_set(path), **options, "async.concurrency": concurrency}
 
 
 def read_concurrency() -> int:
@@ -86,16 +115,48 @@ def read_concurrency() -> int:
     Nonsense, which the environment may hold, counts as zarr's default, with a warning.
     """
     try:
-        return _count("async.concurrency", MAX_CONCURRENCY)
+        return _count("async.concurrency") or MAX_CONCURRENCY
     except ValueError as error:
         warnings.warn(f"{error}; {DEFAULT_CONCURRENCY} requests at a time", stacklevel=2)
         return DEFAULT_CONCURRENCY
 
 
-def _count(name: str, default: int, least: int = 1) -> int:
+def _as_set(name: str) -> int | str | None:
+    value: Any = config.get(name, None)
+    return value if isinstance(value, int | str | None) else repr(value)
+
+
+def _read() -> Options:
+    cpus = available_cpus()
+    workers = min(_count(THREADS) or cpus, cpus)
+    lower, upper = NAMES["chunk_concurrent_minimum"], NAMES["chunk_concurrent_maximum"]
+    minimum, maximum = _count(lower), _count(upper)
+    if minimum and maximum and minimum > maximum:
+        raise ValueError(
+            f"zarr.config option {lower!r} must not be above {upper!r}: "
+            f"{minimum} is above {maximum}"
+        )
+    maximum = maximum or workers
+    return Options(
+        max_workers=workers,
+        chunk_concurrent_maximum=maximum,
+        chunk_concurrent_minimum=min(minimum or Options.chunk_concurrent_minimum, maximum),
+        validate_checksums=_flag("validate_checksums"),
+        store_empty_chunks=_flag("store_empty_chunks"),
+        strict=_flag("strict"),
+        direct_io=_flag("direct_io"),
+        fsync=_flag("fsync"),
+        file_handle_cache_size=min(
+            _count(NAMES["file_handle_cache_size"], least=0) or 0, MAX_CACHED_FILES
+        ),
+    )
+
+
+def _count(name: str, least: int = 1) -> int | None:
+    # None if it is not set.
     value: Any = config.get(name, None)
     if value is None:
-        return default
+        return None
     if isinstance(value, str) and value.strip().isdecimal():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -104,9 +165,11 @@ def _count(name: str, default: int, least: int = 1) -> int:
     return value
 
 
-def _flag(name: str, default: bool) -> bool:
+def _flag(field: str) -> bool:
+    name = NAMES[field]
     value: Any = config.get(name, None)
     if value is None:
+        default: bool = getattr(Options, field)
         return default
     if isinstance(value, str):
         value = BOOLEANS.get(value.strip().lower(), value)

@@ -1,13 +1,13 @@
 """The C contract of the native code: statuses, the codec table, chains, tasks.
 
-Declarations only. Nothing here needs the module ``zarrs._core`` at run time, so that codec modules
-can use these types and ``_core`` can use the codec modules.
+Everything else may use it, and it uses nothing of ours. ``cpdef`` enumerations are in Python's
+``zarrs._core``, too.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 
-cdef enum Status:
+cpdef enum Status:
     # The outcome of one task, and of one codec call. Everything above MISSING is an error.
     OK = 0
     MISSING = 1  # there is no such chunk: the fill value takes its place
@@ -19,24 +19,47 @@ cdef enum Status:
     UNSUPPORTED = 7  # valid, but outside of what this codec reads or writes
     ENCODE_FAILED = 8  # code: the library's own
     BAD_INDEX = 9  # of a shard; code: an IndexFault
-    OUT_OF_RANGE = 10  # an item does not fit a codec's data type; found: its number in the chunk
+    # What becomes of an item does not fit a codec's data type; code: a NumberFault, plus 256 and
+    # 65536 times the item's type and that one, as NUMBER_TYPES counts them; expected: the bits of
+    # the item; found: its number in the chunk.
+    OUT_OF_RANGE = 10
     PYTHON_ERROR = 11  # code: which exception of a Python stage
-    BAD_STRINGS = 12  # code: a StringFault of _strings.pxd
+    BAD_STRINGS = 12  # code: a StringFault
     # Of a codec without a bound: to be called again, with room for `written` bytes, or, to give up,
     # with `dst` NULL.
     NO_ROOM = 13
     NOT_SYNCED = 14  # a directory; code: errno, found: how many levels above the chunk
+    EMPTY = 15  # a chunk of no bytes; expected: of how many, -1: nobody knows
 
 
-cdef enum IndexFault:
+cpdef enum IndexFault:
     # What is wrong with a shard's index.
     TOO_SHORT = 0  # expected and found: sizes of the index and of the shard
     OUTSIDE = 1  # an inner chunk's bytes are not in the shard; found: their offset, expected: size
     OVERLAP = 2  # two inner chunks share bytes; found: the offset of the second
 
 
+cpdef enum StringFault:
+    # What is wrong with encoded strings.
+    WRONG_COUNT = 0  # expected and found: numbers of strings
+    CUT_SHORT = 1  # found: the number of the first string that is not whole
+    NO_TEXT = 2  # found: the number of the first that is no UTF-8
+
+
+cpdef enum NumberFault:
+    # What is wrong with a number.
+    OUTSIDE_OF_TYPE = 0
+    REMAINDER = 1  # it cannot be divided
+
+
+cpdef enum NoStage:
+    # What a failure's stage is where it is none of the codecs'.
+    THE_FILE = -1  # or strings
+    THE_INDEX = -2
+
+
 cdef struct Failure:
-    # Why a task failed. `stage` counts stages; -1 means the file itself, or strings. In shards
+    # Why a task failed. `stage` counts stages, or is a NoStage. In shards
     # `depth` says whose codecs they are (0: around the shard, 1: of its inner chunks, ...), and
     # `inner` which inner chunk of the outermost shard it was (-1: none).
     Status status
@@ -85,7 +108,7 @@ ctypedef uint32_t (*ExtendFn)(
 
 cdef enum CodecKind:
     TRANSFORM = 0  # anything that has `decode`, `encode` and `bound`
-    CHECKSUM = 1  # the input and a checksum, little-endian, after or before it; see `_checksum.pyx`
+    CHECKSUM = 1  # the input with a little-endian checksum; see `_checksum_stage.pxd`
 
 
 cdef enum:
@@ -112,6 +135,7 @@ cdef struct Codec:
 cdef enum:
     MAX_STAGES = 16
     MAX_CODECS = 32
+    PYTHON_SLOT = 0  # of workspaces' contexts, those of stages in Python, which belong to a call
     CHECKSUM_SIZE = 4
     MAX_SEGMENTS = 64
     MAX_NDIM = 64
@@ -140,7 +164,7 @@ cdef struct SwapSegment:
     Py_ssize_t count
 
 
-cdef enum ItemKind:
+cpdef enum ItemKind:
     PLAIN = 0  # bytes
     TEXT_OBJECTS = 1  # pointers to str
     BYTES_OBJECTS = 2  # pointers to bytes
@@ -172,7 +196,7 @@ cdef struct ChainSpec:
     const ShardSpec* shard  # what the stages are around; NULL: items
 
 
-cdef enum WriteOrder:
+cpdef enum WriteOrder:
     # The order of inner chunks in a new shard.
     LEXICOGRAPHIC = 0
     COLEXICOGRAPHIC = 1
@@ -194,12 +218,19 @@ cdef struct ShardSpec:
     WriteOrder write_order
 
 
+cpdef enum FillKind:
+    FILL_BITS = 0  # an item is empty when its bytes are the fill value's
+    FILL_NAN2 = 1  # ... when it is any NaN of 2, 4 or 8 bytes, byte order of the machine
+    FILL_NAN4 = 2
+    FILL_NAN8 = 3
+
+
 cdef struct LayoutSpec:
     Item item
     # One item: for reads as it lies in the array, for writes as in the chunk; a string's bytes.
     const char* fill
     Py_ssize_t fill_size
-    int fill_kind  # a FillKind of _copy.pxd
+    FillKind fill_kind
     bint fill_swapped  # the numbers of a chunk are in foreign byte order
 
 
@@ -247,6 +278,12 @@ cdef struct Workspace:
     void* call  # what Python wants to know of a call: a `Call` of _python_stages.py, or None
 
 
+# The threads of a call: how many, and the workspace of each.
+cdef struct Team:
+    int threads
+    Workspace** spaces
+
+
 # One axis of what is selected in a chunk, in items: a range, or a list of positions that rise.
 cdef struct Axis:
     Py_ssize_t size  # of the chunk
@@ -255,7 +292,7 @@ cdef struct Axis:
     Py_ssize_t count
     Py_ssize_t stride  # in the array: bytes from one selected item to the next
     const Py_ssize_t* chosen  # the positions, plus `origin`; NULL: a range
-    const Py_ssize_t* places  # and where they are in the array, in bytes
+    const Py_ssize_t* array_offsets  # and where they are in the array, in bytes
     Py_ssize_t origin
 
 
@@ -266,7 +303,7 @@ cdef struct Selection:
     bint has_points
     Py_ssize_t n_points
     const Py_ssize_t* points  # of each its number among the chunk's items as they are stored
-    const Py_ssize_t* places  # and where it is in the array, in bytes
+    const Py_ssize_t* array_offsets  # and where it is in the array, in bytes
 
 
 # What is selected in a chunk or inner chunk, and where that is in the array: one box, or boxes of
@@ -282,7 +319,7 @@ cdef struct Region:
     bint is_scattered
     Py_ssize_t n  # scattered boxes
     const Py_ssize_t* offsets  # of each its first item in the decoded chunk
-    const Py_ssize_t* places  # and in the array
+    const Py_ssize_t* array_offsets  # and in the array
 
 
 # One chunk of a call. It is stored in a file, or (path is NULL) in memory.
@@ -326,3 +363,35 @@ cdef struct Tasks:
 cdef inline Py_ssize_t task_number(const Tasks* tasks, Py_ssize_t k) noexcept nogil:
     """Which task is the k-th to run."""
     return k if tasks.chosen == NULL else tasks.chosen[k]
+
+
+# ---------------------------------------------------------------------------------------------
+# What Python makes
+
+cdef class Shard
+
+
+cdef class NativeChain:
+    cdef ChainSpec spec
+    cdef readonly Shard shard
+    cdef readonly bint strings
+    cdef tuple kept
+
+
+cdef class Shard:
+    cdef ShardSpec spec
+    cdef readonly NativeChain chain
+    cdef Py_ssize_t* inner_order
+
+
+cdef class Layout:
+    cdef LayoutSpec spec
+    cdef bytes fill
+    cdef object descriptor
+
+
+cdef int register_codec(const Codec* codec) except -1
+
+cdef int slot_of(str name) except -1
+
+cdef const Codec* codec_at(int slot) noexcept nogil

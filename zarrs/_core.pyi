@@ -1,13 +1,65 @@
 from collections.abc import Sequence
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
-from zarr.core.buffer import Buffer
 
-from zarrs._open_shard import OpenShard
-from zarrs._plan import Plan
+NUMBER_TYPES: tuple[str, ...]
 
-class Chain:
+class Status(IntEnum):
+    OK = 0
+    MISSING = 1
+    IO_ERROR = 2
+    CORRUPT = 3
+    WRONG_SIZE = 4
+    BAD_CHECKSUM = 5
+    NO_MEMORY = 6
+    UNSUPPORTED = 7
+    ENCODE_FAILED = 8
+    BAD_INDEX = 9
+    OUT_OF_RANGE = 10
+    PYTHON_ERROR = 11
+    BAD_STRINGS = 12
+    NO_ROOM = 13
+    NOT_SYNCED = 14
+    EMPTY = 15
+
+class IndexFault(IntEnum):
+    TOO_SHORT = 0
+    OUTSIDE = 1
+    OVERLAP = 2
+
+class StringFault(IntEnum):
+    WRONG_COUNT = 0
+    CUT_SHORT = 1
+    NO_TEXT = 2
+
+class NumberFault(IntEnum):
+    OUTSIDE_OF_TYPE = 0
+    REMAINDER = 1
+
+class NoStage(IntEnum):
+    THE_FILE = -1
+    THE_INDEX = -2
+
+class ItemKind(IntEnum):
+    PLAIN = 0
+    TEXT_OBJECTS = 1
+    BYTES_OBJECTS = 2
+    STRINGS = 3
+
+class WriteOrder(IntEnum):
+    LEXICOGRAPHIC = 0
+    COLEXICOGRAPHIC = 1
+    MORTON = 2
+
+class FillKind(IntEnum):
+    FILL_BITS = 0
+    FILL_NAN2 = 1
+    FILL_NAN4 = 2
+    FILL_NAN8 = 3
+
+class NativeChain:
     shard: Shard | None
     strings: bool
     def __init__(
@@ -18,23 +70,19 @@ class Chain:
         strings: bool = False,
         keep: Sequence[object] = (),
     ) -> None: ...
-    def encode(self, data: bytes) -> bytes: ...
-    def decode(self, data: bytes, nbytes: int) -> bytes: ...
     @property
-    def address(self) -> int: ...
-    @property
-    def enterable(self) -> bool: ...
+    def supports_partial_decode(self) -> bool: ...
     @property
     def has_prefix(self) -> bool: ...
 
 class Shard:
-    chain: Chain
+    chain: NativeChain
     def __init__(
         self,
         shape: Sequence[int],
         order: Sequence[int],
         itemsize: int,
-        chain: Chain,
+        chain: NativeChain,
         *,
         index_at_start: bool,
         index_swapped: bool,
@@ -42,8 +90,6 @@ class Shard:
         verify: bool,
         write_order: int,
     ) -> None: ...
-    @property
-    def address(self) -> int: ...
     @property
     def shape(self) -> tuple[int, ...]: ...
 
@@ -58,28 +104,5 @@ class Layout:
         kind: int = 0,
         descriptor: np.dtype[Any] | None = None,
     ) -> None: ...
-    @property
-    def address(self) -> int: ...
 
-def part_to_fetch(plan: Plan, chain: Chain, task: int) -> tuple[int, int] | None: ...
-def open_shard(plan: Plan, chain: Chain, task: int, index: Buffer) -> OpenShard | None: ...
-def read(
-    plan: Plan,
-    chain: Chain,
-    layout: Layout,
-    threads: int,
-    fetched: list[tuple[int, bool, Buffer | None]] | None = None,
-    parts: list[tuple[OpenShard, int, Buffer | None]] | None = None,
-    call: object = None,
-) -> None: ...
-def write(
-    plan: Plan,
-    chain: Chain,
-    layout: Layout,
-    threads: int,
-    inner_threads: int,
-    keep_empty: bool,
-    fetched: list[tuple[int, bool, Buffer | None]] | None = None,
-    call: object = None,
-) -> None: ...
-def release_team() -> None: ...
+def registered_codecs() -> frozenset[str]: ...

@@ -3,52 +3,165 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from textwrap import indent
+from typing import TYPE_CHECKING, Any, overload
 
+import zarr
 from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import default_buffer_prototype
+from zarr.core.config import config
 
-from zarrs._chain import Part, make_chain
-from zarrs._stores import file_prefix
+from zarrs.codecs._chain import Part, make_chain
 from zarrs.pipeline import ZarrsCodecPipeline
+from zarrs.storage._stores import file_prefix
 
 if TYPE_CHECKING:
-    import zarr
+    from collections.abc import Mapping
+
+    from zarr.abc.codec import CodecPipeline
+    from zarr.abc.store import Store
+
+    from zarrs._config import Options
+
+PIPELINE = "zarrs.ZarrsCodecPipeline"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """What this package runs for an array.
 
     Attributes
     ----------
     stages : tuple of Part
-        The codecs in the order of encoding, each with what runs it.
+        The codecs in the order of encoding, each with what runs it. If the array has another
+        pipeline: with what would run it in zarrs.
     store : Part
-        The store that holds the chunks.
+        The store that holds the chunks; if the array has another pipeline, in the same way.
+    pipeline : Part
+        The pipeline that the array was opened with; if it is another one, with what to do.
+    options : Options, optional
+        The options in force, if the pipeline is zarrs.
     """
 
     stages: tuple[Part, ...]
     store: Part
+    pipeline: Part
+    options: Options | None
 
     @property
     def native(self) -> bool:
         """Whether the array is read and written natively from end to end."""
-        return self.store.native and all(stage.native for stage in self.stages)
+        return all(part.native for part in (self.pipeline, self.store, *self.stages))
 
     @property
     def hybrid(self) -> bool:
         """Whether some stages run in Python, and everything else natively."""
         return (
             not self.native
+            and self.pipeline.native
             and self.store.native
             and all(stage.native or stage.python for stage in self.stages)
         )
 
     def __str__(self) -> str:
-        """Return one line a part."""
+        """Return one line a part, and one of the options."""
         kinds = [("store", self.store), *(("codec", stage) for stage in self.stages)]
-        return "\n".join(f"{kind} {part}" for kind, part in kinds)
+        parts = "\n".join(f"{kind} {part}" for kind, part in kinds)
+        if self.options is None:
+            return f"pipeline {self.pipeline}\nwith zarrs it would be:\n{indent(parts, '  ')}"
+        return f"pipeline {self.pipeline}\n{parts}\noptions: {self.options}"
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True, repr=False)
+class GroupExplanation:
+    """What this package runs for the arrays of a group.
+
+    Attributes
+    ----------
+    arrays : mapping of str to Explanation
+        What it runs for each array in the group and the groups below, by path.
+    """
+
+    arrays: Mapping[str, Explanation]
+
+    @property
+    def native(self) -> bool:
+        """Whether all arrays are read and written natively from end to end."""
+        return all(explanation.native for explanation in self.arrays.values())
+
+    def __str__(self) -> str:
+        """Return the path of every array, and below it its explanation."""
+        arrays = [f"{path}\n{indent(str(one), '  ')}" for path, one in self.arrays.items()]
+        return "\n".join(arrays) or "no arrays"
+
+    __repr__ = __str__
+
+
+@overload
+def explain(array: zarr.Array[Any] | zarr.AsyncArray[Any]) -> Explanation: ...
+@overload
+def explain(array: zarr.Group | zarr.AsyncGroup) -> GroupExplanation: ...
+def explain(
+    array: zarr.Array[Any] | zarr.AsyncArray[Any] | zarr.Group | zarr.AsyncGroup,
+) -> Explanation | GroupExplanation:
+    """Say what of an array's reading and writing runs natively, and why the rest does not.
+
+    Parameters
+    ----------
+    array : zarr.Array, zarr.AsyncArray, zarr.Group or zarr.AsyncGroup
+        The array; or a group, whose arrays at any depth are opened for it.
+
+    Returns
+    -------
+    Explanation or GroupExplanation
+        It prints as a text of some lines.
+
+    Raises
+    ------
+    TypeError
+        If `array` is none of these.
+    """
+    if isinstance(array, zarr.AsyncGroup):
+        array = zarr.Group(array)
+    if isinstance(array, zarr.Group):
+        members = sorted(array.members(max_depth=None))
+        return GroupExplanation(
+            {path: _explain(m.async_array) for path, m in members if isinstance(m, zarr.Array)}
+        )
+    if isinstance(array, zarr.Array):
+        array = array.async_array
+    if not isinstance(array, zarr.AsyncArray):
+        kind = _name(type(array)).removeprefix("builtins.")
+        raise TypeError(
+            f"explain() takes a zarr.Array or a zarr.Group, not {kind}: "
+            "pass what zarr.open(...) returns for the stored data"
+        )
+    return _explain(array)
+
+
+def _explain(array: Any) -> Explanation:
+    metadata = array.metadata
+    pipeline = array.codec_pipeline
+    spec = ArraySpec(
+        shape=_chunk_shape(array),
+        dtype=metadata.dtype,
+        fill_value=metadata.fill_value,
+        config=array.config,
+        prototype=default_buffer_prototype(),
+    )
+    return Explanation(
+        # What is verified does not matter here.
+        stages=make_chain(pipeline, spec, validate_checksums=True).parts,
+        store=_explain_store(array.store_path.store),
+        pipeline=_explain_pipeline(pipeline),
+        options=pipeline.options if isinstance(pipeline, ZarrsCodecPipeline) else None,
+    )
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _chunk_shape(array: Any) -> tuple[int, ...]:
@@ -58,33 +171,18 @@ def _chunk_shape(array: Any) -> tuple[int, ...]:
         return tuple(max(sizes, default=1) for sizes in array.write_chunk_sizes)
 
 
-def explain(array: zarr.Array[Any] | zarr.AsyncArray[Any]) -> Explanation:
-    """Say what of an array's reading and writing runs natively, and why the rest does not.
-
-    Parameters
-    ----------
-    array : zarr.Array or zarr.AsyncArray
-        The array; which pipeline it was opened with does not matter.
-
-    Returns
-    -------
-    Explanation
-    """
-    async_array: Any = getattr(array, "_async_array", array)
-    metadata = async_array.metadata
-    pipeline = async_array.codec_pipeline
-    options = ZarrsCodecPipeline.from_codecs(pipeline).options
-    spec = ArraySpec(
-        shape=_chunk_shape(async_array),
-        dtype=metadata.dtype,
-        fill_value=metadata.fill_value,
-        config=async_array.config,
-        prototype=default_buffer_prototype(),
-    )
-    chain = make_chain(pipeline, spec, validate_checksums=options.validate_checksums)
-    store = async_array.store_path.store
+def _explain_store(store: Store) -> Part:
     prefix = file_prefix(store)
     how = "" if isinstance(prefix, bytes) else prefix or "bytes through its own interface"
-    return Explanation(
-        chain.parts, Part(type(store).__name__, native=not isinstance(prefix, str), reason=how)
-    )
+    return Part(type(store).__name__, native=not isinstance(prefix, str), reason=how)
+
+
+def _explain_pipeline(pipeline: CodecPipeline) -> Part:
+    name = _name(type(pipeline))
+    if isinstance(pipeline, ZarrsCodecPipeline):
+        return Part(name, True, "" if name == PIPELINE else f"a subclass of {PIPELINE}")
+    if config.get("codec_pipeline.path", None) == PIPELINE:
+        to_do = "the array was opened before that was set, so open it again"
+    else:
+        to_do = f'run zarr.config.set({{"codec_pipeline.path": "{PIPELINE}"}}), then open it again'
+    return Part(name, False, f"not zarrs; {to_do}")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib
 import platform
-from importlib.metadata import version
 from typing import Any, Literal, overload
 
-from zarrs import _build_info
-from zarrs._threads import available_cpus
+from zarrs import _unavailable
+from zarrs._version import __version__
 
 # Library -> the extension module that it is linked into.
 _MODULES = {
@@ -24,9 +23,10 @@ _MODULES = {
 
 # Libraries that may not be there, and what takes their place.
 _OPTIONAL = {
-    "libdeflate": "zlib-ng is used",
-    "bz2": "Python's module is used",
-    "lzma": "Python's module is used",
+    "blosc2": ": C-Blosc 1 is used",
+    "libdeflate": ": zlib is used",
+    "bz2": ": Python's module is used",
+    "lzma": ": Python's module is used",
 }
 
 
@@ -49,6 +49,9 @@ def show_config(
     dict of dict, optional
         With ``mode="dicts"``, the configuration by section:
 
+        ``"installation"``
+            Whether zarrs can be used, and what the problem is if it cannot. Then other entries
+            are ``None`` where nobody knows.
         ``"packages"``
             The versions of zarrs-cython, zarr and NumPy.
         ``"python"``
@@ -63,6 +66,9 @@ def show_config(
             For each C library the version that is running, ``None`` if it is not there, and what
             was found at build time. The checksum crc32c is zarrs' own: ``"software"`` or the
             instruction set that this processor has for it.
+        ``"options"``
+            The options that an array opened now gets, by their names in ``zarr.config``. If one of
+            them makes no sense: what is set, and under ``"error"`` what is wrong with it.
 
     Raises
     ------
@@ -85,11 +91,14 @@ def show_config(
 
 
 def _collect() -> dict[str, dict[str, Any]]:
+    build = _build_info()
+    problem = None if _unavailable.reason is None else _unavailable.message()
     return {
+        "installation": {"usable": problem is None, "problem": problem},
         "packages": {
-            "zarrs-cython": _build_info.VERSION,
-            "zarr": version("zarr"),
-            "numpy": version("numpy"),
+            "zarrs-cython": __version__,
+            "zarr": _unavailable.version_of("zarr"),
+            "numpy": _unavailable.version_of("numpy"),
         },
         "python": {
             "version": platform.python_version(),
@@ -97,36 +106,61 @@ def _collect() -> dict[str, dict[str, Any]]:
             "platform": platform.platform(),
         },
         "build": {
-            "compiler": _build_info.COMPILER,
-            "cython": _build_info.CYTHON,
-            "kind": _build_info.BUILD,
-            "sanitize": _build_info.SANITIZE or None,
-            "library_mode": _build_info.LIBRARY_MODE,
+            "compiler": build.get("COMPILER"),
+            "cython": build.get("CYTHON"),
+            "kind": build.get("BUILD"),
+            "sanitize": build.get("SANITIZE") or None,
+            "library_mode": build.get("LIBRARY_MODE"),
         },
         "openmp": {
-            "built_with": _build_info.OPENMP,
-            "threads_available": available_cpus() if _build_info.OPENMP else 1,
+            "built_with": build.get("OPENMP"),
+            "threads_available": _threads_available() if build.get("OPENMP") else 1,
         },
         "libraries": {
             **{
                 name: {
-                    "running": _library_version(module, optional=name in _OPTIONAL),
-                    "built_with": _build_info.LIBRARIES.get(name),
+                    "running": _library_version(module),
+                    "built_with": build.get("LIBRARIES", {}).get(name),
                 }
                 for name, module in _MODULES.items()
             },
             "crc32c": {"running": _library_version("zarrs.codecs._crc32c"), "built_with": None},
         },
+        "options": _options(),
     }
 
 
-def _library_version(module: str, optional: bool = False) -> str | None:
-    """Ask the module for the version of its library; None if that is optional and not there."""
+def _threads_available() -> int | None:
+    """Return how many CPUs there are for this process; None in half an installation."""
+    try:
+        from zarrs.runtime._cpus import available_cpus
+    except ImportError:
+        return None
+    return available_cpus()
+
+
+def _options() -> dict[str, Any]:
+    """Return the options in force; nothing where there is no zarr to ask."""
+    try:
+        from zarrs._config import options_in_force
+    except Exception:  # whatever else is wrong has been told by then
+        return {}
+    return options_in_force()
+
+
+def _build_info() -> dict[str, Any]:
+    """Return what setup.py has written down; nothing in a source folder without a build."""
+    try:
+        return vars(importlib.import_module("zarrs._build_info"))
+    except ImportError:
+        return {}
+
+
+def _library_version(module: str) -> str | None:
+    """Ask the module for the version of its library; None if one of the two is not there."""
     try:
         return str(importlib.import_module(module).library_version())
-    except ImportError:
-        if not optional:
-            raise
+    except Exception:  # without those that are not optional, nothing is usable: that is the problem
         return None
 
 
@@ -135,14 +169,15 @@ def _format(config: dict[str, dict[str, Any]]) -> str:
     for section, entries in config.items():
         lines.append(f"{section}:")
         for name, value in entries.items():
-            lines.append(f"  {name.replace('_', ' ')}: {_format_value(name, value)}")
+            label = name if section == "options" else name.replace("_", " ")
+            lines.append(f"  {label}: {_format_value(name, value)}")
     return "\n".join(lines)
 
 
 def _format_value(name: str, value: Any) -> str:
     if isinstance(value, dict):
         if value["running"] is None:
-            return f"not found: {_OPTIONAL[name]}"
+            return f"not found{_OPTIONAL.get(name, '')}"
         origin = f" ({value['built_with']})" if value["built_with"] else ""
         return f"{value['running']}{origin}"
     if isinstance(value, bool):

@@ -6,6 +6,7 @@ zarr's own pipeline takes the call.
 
 from __future__ import annotations
 
+import asyncio
 import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -16,18 +17,22 @@ from zarr.core.buffer import cpu
 from zarr.core.codec_pipeline import BatchedCodecPipeline
 from zarr.storage import LocalStore
 
-from zarrs import _core, _threads
-from zarrs._chain import Chain, foreign_order, make_chain, swapped_segments
 from zarrs._config import Options, read_concurrency, read_options
-from zarrs._errors import NotNativeError
-from zarrs._job import Batch, Job
-from zarrs._key_locks import key_locks
-from zarrs._plan import Plan, make_plan
-from zarrs._python_stages import Call
-from zarrs._requests import Interface
-from zarrs._store_reads import StoreReads, read_at_once
-from zarrs._store_writes import StoreWrites, write_at_once
-from zarrs._stores import file_prefix, identity, innermost, is_immediate, is_synchronous
+from zarrs._core import FillKind, ItemKind, Layout
+from zarrs.codecs._chain import Chain, Segment, foreign_order, make_chain, swapped_segments
+from zarrs.codecs._python_stages import Call
+from zarrs.execution import _execute
+from zarrs.execution._job import BatchInfo, Job
+from zarrs.indexing._make_plan import make_plan
+from zarrs.indexing._plan import Plan
+from zarrs.runtime import _threads
+from zarrs.runtime._errors import NotNativeError
+from zarrs.runtime._turns import is_loop_waiting
+from zarrs.storage._client import StoreClient
+from zarrs.storage._key_locks import key_locks
+from zarrs.storage._store_reads import StoreReads, read_at_once
+from zarrs.storage._store_writes import StoreWrites, write_at_once
+from zarrs.storage._stores import file_prefix, identity, innermost, is_immediate, is_synchronous
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -60,9 +65,9 @@ MAX_STORE_SPAN = 16 * 1024 * 1024
 
 MAX_CHUNK_BYTES = 2**60
 
-TEXT_OBJECTS, BYTES_OBJECTS, STRINGS = 1, 2, 3  # of ItemKind in `_core.pxd`
 
-FILL_KINDS = {2: 1, 4: 2, 8: 3}  # size of a float -> the FillKind that takes any NaN for empty
+# Size of a float -> what takes any NaN for empty.
+FILL_KINDS = {2: FillKind.FILL_NAN2, 4: FillKind.FILL_NAN4, 8: FillKind.FILL_NAN8}
 
 
 class ZarrsCodecPipeline(CodecPipeline):
@@ -190,7 +195,9 @@ class ZarrsCodecPipeline(CodecPipeline):
         NotNativeError
             If the call is not native and ``codec_pipeline.strict`` is set.
         """
-        batch: Batch = list(batch_info)
+        if is_loop_waiting():
+            await asyncio.sleep(0)
+        batch: BatchInfo = list(batch_info)
         if not batch:
             return ()
         groups = self._by_shape(batch)
@@ -208,7 +215,7 @@ class ZarrsCodecPipeline(CodecPipeline):
         if job.store is not None and job.plan.in_memory:
             await self._read_through(job, job.store)
         else:
-            if job.store is not None and not job.store._is_open:
+            if job.store is not None:
                 await job.store._ensure_open()
             if job.is_tiny:
                 job.run(1)
@@ -220,13 +227,13 @@ class ZarrsCodecPipeline(CodecPipeline):
     async def _read_through(self, job: Job, store: Store) -> None:
         # Through the store's interface.
         workers = self.options.max_workers
-        interface = Interface(store, job.batch[0][1].prototype, is_synchronous(store))
+        client = StoreClient(store, job.batch[0][1].prototype, is_synchronous(store))
         if not is_immediate(store):
-            await StoreReads(job, interface, read_concurrency(), workers).run()
+            await StoreReads(job, client, read_concurrency(), workers).run()
         elif job.is_tiny:
-            read_at_once(job, interface, workers)
+            read_at_once(job, client, workers)
         else:
-            await job.call_elsewhere(read_at_once, job, interface, workers)
+            await job.call_elsewhere(read_at_once, job, client, workers)
 
     async def write(
         self,
@@ -258,7 +265,9 @@ class ZarrsCodecPipeline(CodecPipeline):
         NotNativeError
             If the call is not native and ``codec_pipeline.strict`` is set.
         """
-        batch: Batch = list(batch_info)
+        if is_loop_waiting():
+            await asyncio.sleep(0)
+        batch: BatchInfo = list(batch_info)
         if not batch:
             return
         groups = self._by_shape(batch)
@@ -277,8 +286,7 @@ class ZarrsCodecPipeline(CodecPipeline):
             job.check()
             await self._set_inner_chunks(job)
             return
-        if not job.store._is_open:
-            await job.store._ensure_open()
+        await job.store._ensure_open()
         job.store._check_writable()
         name = identity(job.store)
         async with key_locks().hold([f"{name} {key}" for key in job.plan.keys]):
@@ -292,11 +300,11 @@ class ZarrsCodecPipeline(CodecPipeline):
     async def _write_through(self, job: Job, store: Store) -> None:
         # Through the store's interface.
         workers = self.options.max_workers
-        interface = Interface(store, job.batch[0][1].prototype, is_synchronous(store))
+        client = StoreClient(store, job.batch[0][1].prototype, is_synchronous(store))
         if is_immediate(store):
-            await job.call_elsewhere(write_at_once, job, interface, workers)
+            await job.call_elsewhere(write_at_once, job, client, workers)
         else:
-            await StoreWrites(job, interface, read_concurrency(), workers).run()
+            await StoreWrites(job, client, read_concurrency(), workers).run()
 
     async def _set_inner_chunks(self, job: Job) -> None:
         # Inner chunks that zarr's own sharding codec holds.
@@ -333,7 +341,7 @@ class ZarrsCodecPipeline(CodecPipeline):
             self._chains[key] = chain
         return chain
 
-    def _by_shape(self, batch: Batch) -> list[list[int]]:
+    def _by_shape(self, batch: BatchInfo) -> list[list[int]]:
         # The chunks of a call that one chain holds for.
         if not self._chain_of(batch[0][1]).by_shape:
             return [[]]
@@ -342,7 +350,7 @@ class ZarrsCodecPipeline(CodecPipeline):
             groups.setdefault(spec.shape, []).append(i)
         return list(groups.values())
 
-    def _plan_read(self, batch: Batch, out: NDBuffer, drop_axes: tuple[int, ...]) -> Job | str:
+    def _plan_read(self, batch: BatchInfo, out: NDBuffer, drop_axes: tuple[int, ...]) -> Job | str:
         spec = batch[0][1]
         chain = self._chain_of(spec)
         prepared = _prepare(chain, spec, out.as_ndarray_like(), reading=True)
@@ -356,20 +364,22 @@ class ZarrsCodecPipeline(CodecPipeline):
             return plan
         call = _call_of(chain, spec)
         size = _bytes_to_decode(plan, chain)
-        units = plan.n_units + (size // PIECE if _is_enterable(chain) else 0)
+        units = plan.n_units + (size // PIECE if _can_be_shared(chain) else 0)
         return Job(
             plan=plan,
             chain=chain,
             batch=batch,
             store=getattr(batch[0][0], "store", None),
-            run=partial(_core.read, plan, chain.reader, layout, call=call),
+            run=partial(_execute.read, plan, chain.reader, layout, call=call),
             call=call,
             threads=self._useful_threads(plan, size, units),
             size=size,
             writing=False,
         )
 
-    def _plan_write(self, batch: Batch, value: NDBuffer, drop_axes: tuple[int, ...]) -> Job | str:
+    def _plan_write(
+        self, batch: BatchInfo, value: NDBuffer, drop_axes: tuple[int, ...]
+    ) -> Job | str:
         spec = batch[0][1]
         chain = self._chain_of(spec)
         prepared = _prepare(chain, spec, value.as_ndarray_like(), reading=False)
@@ -397,7 +407,7 @@ class ZarrsCodecPipeline(CodecPipeline):
             batch=batch,
             store=getattr(batch[0][0], "store", None),
             run=partial(
-                _core.write,
+                _execute.write,
                 plan,
                 chain.writer,
                 layout,
@@ -413,7 +423,7 @@ class ZarrsCodecPipeline(CodecPipeline):
 
     def _make_plan(
         self,
-        batch: Batch,
+        batch: BatchInfo,
         chain: Chain,
         array: np.ndarray[Any, Any],
         drop_axes: tuple[int, ...],
@@ -449,6 +459,8 @@ class ZarrsCodecPipeline(CodecPipeline):
             not reading and array.ndim == 0,
             tuple(drop_axes),
             chain.reader.shard,
+            # zarr writes these in parts, even where it says that they are written completely.
+            chain.reader.shard is not None and self.supports_partial_encode,
         )
         if not isinstance(plan, str):
             gap = getattr(first.config, "sharding_coalesce_max_gap_bytes", MAX_STORE_GAP)
@@ -485,24 +497,24 @@ def _same(a: Any, b: Any) -> bool:
     return a is b or (np.asarray(a).tobytes() == np.asarray(b).tobytes())
 
 
-def _is_enterable(chain: Chain) -> bool:
+def _can_be_shared(chain: Chain) -> bool:
     # Whether threads can share a chunk, or an inner chunk, when it is read.
     reader = chain.reader
     while reader.shard is not None:
         reader = reader.shard.chain
-    return reader.enterable
+    return reader.supports_partial_decode
 
 
 def _bytes_to_decode(plan: Plan, chain: Chain) -> int:
     reader = chain.reader
-    if reader.enterable:
+    if reader.supports_partial_decode:
         return plan.touched_bytes
     return plan.prefix_bytes if reader.has_prefix else plan.chunk_bytes
 
 
 def _prepare(
     chain: Chain, spec: ArraySpec, array: Any, *, reading: bool
-) -> tuple[_core.Layout, np.ndarray[Any, Any]] | str:
+) -> tuple[Layout, np.ndarray[Any, Any]] | str:
     # What must hold for every native call, and the layout of its items.
     if chain.reason:
         return chain.reason
@@ -522,22 +534,47 @@ def _prepare(
     fill_value = spec.fill_value
     if fill_value is None:
         fill_value = spec.dtype.default_scalar()
-    try:
-        fill = np.array(fill_value, dtype=chain.dtype).astype(target)
-    except (TypeError, ValueError):
+    fill = _make_item(fill_value, chain.dtype)
+    swaps = None if fill is None else swapped_segments(fill.dtype, target)
+    if fill is None or swaps is None:
         return f"the fill value {fill_value!r} is no {chain.dtype}"
-    kind = 0
+    kind = FillKind.FILL_BITS
     if fill.dtype.kind in "fc" and np.isnan(fill):
-        kind = FILL_KINDS.get(fill.dtype.itemsize // (2 if fill.dtype.kind == "c" else 1), 0)
-    layout = _core.Layout(
-        chain.dtype.itemsize, segments, fill.tobytes(), kind, foreign_order(chain.stored)
+        kind = FILL_KINDS.get(fill.dtype.itemsize // (2 if fill.dtype.kind == "c" else 1), kind)
+    layout = Layout(
+        chain.dtype.itemsize,
+        segments,
+        _swap_bytes(fill.tobytes(), swaps),
+        kind,
+        foreign_order(chain.stored),
     )
     return layout, array
 
 
+def _make_item(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
+    # An array of one item, in any byte order; None: the value does not fit. NumPy is not asked to
+    # change the byte order, as it leaves that of times with the generic unit as it is.
+    native = dtype.newbyteorder("=")
+    item = np.asarray(value)
+    if item.shape == () and item.dtype.newbyteorder("=") == native:
+        return item
+    try:
+        return np.array(value, dtype=native)
+    except (TypeError, ValueError):
+        return None
+
+
+def _swap_bytes(item: bytes, segments: list[Segment]) -> bytes:
+    swapped = bytearray(item)
+    for offset, unit, count in segments:
+        numbers = np.frombuffer(swapped, np.uint8, count * unit, offset).reshape(count, unit)
+        numbers[...] = numbers[:, ::-1].copy()
+    return bytes(swapped)
+
+
 def _prepare_strings(
     chain: Chain, spec: ArraySpec, array: np.ndarray[Any, Any], *, reading: bool
-) -> tuple[_core.Layout, np.ndarray[Any, Any]] | str:
+) -> tuple[Layout, np.ndarray[Any, Any]] | str:
     # As `_prepare`, of arrays of str or bytes objects or of NumPy's strings.
     is_text = chain.dtype.kind == "T"
     if array.dtype.kind not in ("TO" if is_text else "O"):
@@ -552,11 +589,17 @@ def _prepare_strings(
         fill = spec.dtype.default_scalar()
     if not isinstance(fill, str if is_text else bytes):
         return f"the fill value {fill!r} is no {chain.dtype}"
-    layout = _core.Layout(
+    layout = Layout(
         array.dtype.itemsize,
         (),
         fill.encode() if isinstance(fill, str) else fill,
-        kind=STRINGS if is_packed else TEXT_OBJECTS if is_text else BYTES_OBJECTS,
+        kind=(
+            ItemKind.STRINGS
+            if is_packed
+            else ItemKind.TEXT_OBJECTS
+            if is_text
+            else ItemKind.BYTES_OBJECTS
+        ),
         descriptor=array.dtype if is_packed else None,
     )
     return layout, array

@@ -10,6 +10,7 @@ cdef extern from "blosc2.h" nogil:
         pass
     const blosc2_dparams BLOSC2_DPARAMS_DEFAULTS
     const char* BLOSC2_VERSION_STRING
+    const char* print_error(int code)
     void blosc2_init()
     blosc2_context* blosc2_create_dctx(blosc2_dparams dparams)
     void blosc2_free_ctx(blosc2_context* context)

@@ -11,6 +11,7 @@ cdef extern from * nogil:
     const char *ZSTD_versionString(void);
     unsigned ZSTD_isError(size_t code);
     int ZSTD_getErrorCode(size_t code);
+    const char *ZSTD_getErrorString(int code);
     size_t ZSTD_compressBound(size_t size);
     ZSTD_CCtx *ZSTD_createCCtx(void);
     size_t ZSTD_freeCCtx(ZSTD_CCtx *context);
@@ -41,6 +42,7 @@ cdef extern from * nogil:
     const char* ZSTD_versionString()
     unsigned ZSTD_isError(size_t)
     int ZSTD_getErrorCode(size_t)
+    const char* ZSTD_getErrorString(int)
     size_t ZSTD_compressBound(size_t)
     ZSTD_CCtx* ZSTD_createCCtx()
     size_t ZSTD_freeCCtx(ZSTD_CCtx*)
@@ -64,3 +66,4 @@ cdef enum:
     ZSTD_d_stableOutBuffer = 1001
     ZSTD_error_dstSize_tooSmall = 70
     ZSTD_error_memory_allocation = 64
+    ZSTD_error_srcSize_wrong = 72

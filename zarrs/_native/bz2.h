@@ -28,6 +28,8 @@ typedef struct {
 #define BZ_OK 0
 #define BZ_STREAM_END 4
 #define BZ_MEM_ERROR (-3)
+#define BZ_DATA_ERROR (-4)
+#define BZ_DATA_ERROR_MAGIC (-5)
 #define BZ_UNEXPECTED_EOF (-7)
 #endif
 

@@ -21,7 +21,6 @@ typedef z_stream zarrs_stream;
 #define zarrs_zlib_version zlibVersion
 #define zarrs_crc32 crc32_z
 #define zarrs_adler32 adler32_z
-#define ZARRS_ZLIB_NAME "zlib"
 #else
 #include <stddef.h>
 #include <stdint.h>
@@ -66,9 +65,10 @@ uint32_t zng_adler32_z(uint32_t adler, const uint8_t *src, size_t n);
 #define zarrs_zlib_version zlibng_version
 #define zarrs_crc32 zng_crc32_z
 #define zarrs_adler32 zng_adler32_z
-#define ZARRS_ZLIB_NAME "zlib-ng"
 #define Z_OK 0
 #define Z_STREAM_END 1
+#define Z_NEED_DICT 2
+#define Z_DATA_ERROR (-3)
 #define Z_BUF_ERROR (-5)
 #define Z_MEM_ERROR (-4)
 #define Z_NO_FLUSH 0

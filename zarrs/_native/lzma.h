@@ -38,7 +38,10 @@ typedef int lzma_check;
 #define LZMA_OK 0
 #define LZMA_STREAM_END 1
 #define LZMA_MEM_ERROR 5
+#define LZMA_MEMLIMIT_ERROR 6
+#define LZMA_FORMAT_ERROR 7
 #define LZMA_OPTIONS_ERROR 8
+#define LZMA_DATA_ERROR 9
 #define LZMA_BUF_ERROR 10
 #define LZMA_CHECK_CRC64 4
 #endif

@@ -1,10 +1,9 @@
-"""Blosc buffers (C-Blosc 1.21 writes them, ``_blosc2`` decodes nearly all of them).
+"""Blosc buffers with C-Blosc 1.21; where there is ``_blosc2``, that decodes nearly all of them.
 
 Params: compressor (index in COMPRESSORS), clevel, shuffle (0 none, 1 byte, 2 bit), typesize,
 blocksize (0: automatic), threads inside one call.
 """
 
-from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
 
@@ -26,9 +25,9 @@ from zarrs._core cimport (
     Failure,
     Params,
     Status,
+    register_codec,
 )
-from zarrs.codecs._blosc2 cimport BlockIndex, read_header, release_decoder
-from zarrs.codecs._blosc2 cimport decode as decode_with_blosc2
+from zarrs.codecs._blosc_format cimport BlockIndex, read_header
 
 
 cdef extern from "_native/prepared.h" nogil:
@@ -36,7 +35,6 @@ cdef extern from "_native/prepared.h" nogil:
     bint zarrs_discard()
 
 cdef enum:
-    FLAG_BITSHUFFLE = 0x4
     MAX_AUTOMATIC = 1024 * 1024  # of the block sizes that the library chooses
     THREAD_SIZE = 256  # at least of what the library keeps of a thread
 
@@ -88,25 +86,26 @@ cdef Status _decode_once(
     const uint8_t* src, const BlockIndex* index, uint8_t* dst, Failure* failure,
 ) noexcept nogil:
     cdef bint prepared = _prepare(<size_t> index.blocksize, src[3], 1)
+    cdef int64_t size = 0
     if prepared:
-        failure.code = blosc_decompress_ctx(src, dst, <size_t> index.nbytes, 1)
+        size = blosc_decompress_ctx(src, dst, <size_t> index.nbytes, 1)
     zarrs_discard()
     if not prepared:
         return NO_MEMORY
-    return OK if failure.code == index.nbytes else CORRUPT
+    if size == index.nbytes:
+        return OK
+    failure.code = -1  # which is all that this library says
+    return CORRUPT
 
 
 cdef Status decode(
     const Params* params, void** context, const uint8_t* src, size_t n,
     uint8_t* dst, size_t capacity, size_t* written, Failure* failure,
 ) noexcept nogil:
-    # C-Blosc2 is faster, but what C-Blosc 1 makes of bits of a part of an item it does not undo.
     cdef BlockIndex index
     cdef Status status = read_header(src, <int64_t> n, <int64_t> capacity, &index, failure)
     if status != OK:
         return status
-    if not src[2] & FLAG_BITSHUFFLE or index.nbytes % src[3] == 0:
-        return decode_with_blosc2(params, context, src, n, dst, capacity, written, failure)
     status = _decode_once(src, &index, dst, failure)
     if status == CORRUPT:
         # The library says the same where a decoder in it found no memory; damage is there again.
@@ -127,12 +126,7 @@ _codec.kind = TRANSFORM
 _codec.decode = decode
 _codec.encode = encode
 _codec.bound = bound
-_codec.release_decoder = release_decoder
-
-
-def capsule() -> object:
-    """The codec's table entry, for ``_core.register_codec``."""
-    return PyCapsule_New(&_codec, b"zarrs.codec", NULL)
+register_codec(&_codec)
 
 
 def library_version() -> str:

@@ -3,7 +3,6 @@
 Where the library is not installed this module cannot be imported. Params: level (1 to 9).
 """
 
-from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -18,8 +17,9 @@ from zarrs._core cimport (
     Failure,
     Params,
     Status,
+    register_codec,
 )
-from zarrs._streams cimport MAX_TRANSFER, Streams, feed_streams
+from zarrs.codecs._streams cimport MAX_TRANSFER, Streams, feed_streams
 
 
 cdef extern from "_native/bz2.h" nogil:
@@ -38,10 +38,18 @@ cdef extern from "_native/bz2.h" nogil:
     int zarrs_BZ2_bzDecompressEnd(bz_stream*)
     const char* zarrs_BZ2_bzlibVersion()
     const int BZ_RUN, BZ_FINISH
-    const int BZ_OK, BZ_STREAM_END, BZ_MEM_ERROR, BZ_UNEXPECTED_EOF
+    const int BZ_OK, BZ_STREAM_END, BZ_MEM_ERROR, BZ_DATA_ERROR, BZ_DATA_ERROR_MAGIC
+    const int BZ_UNEXPECTED_EOF
 
 if not zarrs_load_library():
     raise ImportError("libbz2 is not installed")
+
+#: What the library's error codes mean.
+ERRORS = {
+    BZ_DATA_ERROR: "no valid stream, or its checksum does not match",
+    BZ_DATA_ERROR_MAGIC: "no bzip2 stream begins where one should",
+    BZ_UNEXPECTED_EOF: "the stream ends too early: the chunk is truncated",
+}
 
 cdef struct Decoder:
     Streams streams
@@ -171,11 +179,12 @@ _codec.bound = bound
 _codec.begin = begin
 _codec.feed = feed
 _codec.release_decoder = release_decoder
+register_codec(&_codec)
 
 
-def capsule() -> object:
-    """The codec's table entry, for ``_core.register_codec``."""
-    return PyCapsule_New(&_codec, b"zarrs.codec", NULL)
+def explain(code: int) -> str:
+    """What an error code means."""
+    return ERRORS.get(code, "")
 
 
 def library_version() -> str:

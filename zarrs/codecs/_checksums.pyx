@@ -3,11 +3,10 @@
 Params, from the third on: of ``jenkins_lookup3``, the initial value.
 """
 
-from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy, memset
 
-from zarrs._core cimport CHECKSUM, Codec, Params
+from zarrs._core cimport CHECKSUM, Codec, Params, register_codec
 
 cdef enum:
     LANES = 8  # words that are added at once
@@ -122,17 +121,11 @@ memset(&_fletcher32, 0, sizeof(Codec))
 _fletcher32.name = b"fletcher32"
 _fletcher32.kind = CHECKSUM
 _fletcher32.extend = fletcher32
+register_codec(&_fletcher32)
 
 cdef Codec _lookup3
 memset(&_lookup3, 0, sizeof(Codec))
 _lookup3.name = b"jenkins_lookup3"
 _lookup3.kind = CHECKSUM
 _lookup3.extend = lookup3
-
-
-def capsules() -> dict:
-    """The codecs' table entries by name, for ``_core.register_codec``."""
-    return {
-        "fletcher32": PyCapsule_New(&_fletcher32, b"zarrs.codec", NULL),
-        "jenkins_lookup3": PyCapsule_New(&_lookup3, b"zarrs.codec", NULL),
-    }
+register_codec(&_lookup3)

@@ -1,10 +1,9 @@
 """CRC-32C (RFC 3720, appendix B.4; Zarr v3 codec ``crc32c``)."""
 
-from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memset
 
-from zarrs._core cimport CHECKSUM, Codec, Params
+from zarrs._core cimport CHECKSUM, Codec, Params, register_codec
 
 
 cdef extern from "_native/crc32c.h" nogil:
@@ -33,11 +32,7 @@ _codec.name = b"crc32c"
 _codec.kind = CHECKSUM
 _codec.extend = extend
 _codec.piecewise = True
-
-
-def capsule() -> object:
-    """The codec's table entry, for ``_core.register_codec``."""
-    return PyCapsule_New(&_codec, b"zarrs.codec", NULL)
+register_codec(&_codec)
 
 
 def library_version() -> str:

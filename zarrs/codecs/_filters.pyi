@@ -1,5 +1,4 @@
-TYPES: tuple[str, ...]
 ROUNDINGS: tuple[str, ...]
 OUT_OF_RANGES: tuple[str | None, ...]
 
-def capsules() -> dict[str, object]: ...
+def explain(code: int) -> str: ...

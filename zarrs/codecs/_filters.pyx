@@ -2,7 +2,7 @@
 
 They are what numcodecs and zarr have under these names, for numbers in the byte order of the
 machine; ``swap`` goes around them where numbers are in the other. Types are counted as in
-``TYPES``.
+``zarrs._core.NUMBER_TYPES``.
 
 Params:
 
@@ -26,15 +26,16 @@ Params:
     it is a float, and eight bytes that begin with its result.
 """
 
-from cpython.pycapsule cimport PyCapsule_New
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from zarrs._core cimport (
     CORRUPT,
     ENCODE_FAILED,
     OK,
+    OUTSIDE_OF_TYPE,
     OUT_OF_RANGE,
+    REMAINDER,
     TRANSFORM,
     WRONG_SIZE,
     BoundFn,
@@ -44,11 +45,14 @@ from zarrs._core cimport (
     Failure,
     Params,
     Status,
+    register_codec,
 )
 
 
 cdef extern from "_native/filters.h" nogil:
     enum:
+        ZARRS_INT64
+        ZARRS_UINT64
         ZARRS_FLOAT16
         ZARRS_SCALE
         ZARRS_SCALE_ROUND
@@ -82,8 +86,6 @@ cdef extern from "_native/cast_value.h" nogil:
     size_t zarrs_cast_values(
         const zarrs_cast* cast, const uint8_t* src, uint8_t* dst, size_t n)
 
-TYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-         "float16", "float32", "float64")
 ROUNDINGS = ("nearest-even", "towards-zero", "towards-positive", "towards-negative",
              "nearest-away")
 OUT_OF_RANGES = (None, "clamp", "wrap")
@@ -151,9 +153,14 @@ cdef size_t same_bound(const Params* params, size_t n) noexcept nogil:
     return n
 
 
-cdef inline Status all_fit(size_t first_bad, size_t items, Failure* failure) noexcept nogil:
+cdef inline Status all_fit(
+    size_t first_bad, size_t items, int source, int target, const uint8_t* src, Failure* failure,
+) noexcept nogil:
     if first_bad == items:
         return OK
+    failure.code = OUTSIDE_OF_TYPE | source << 8 | target << 16
+    failure.expected = 0
+    memcpy(&failure.expected, src + first_bad * zarrs_sizes[source], zarrs_sizes[source])
     failure.found = first_bad
     return OUT_OF_RANGE
 
@@ -167,7 +174,7 @@ cdef Status delta_encode(
     if status != OK:
         return status
     if not zarrs_delta_encode(source_of(params), target_of(params), src, dst, items):
-        return all_fit(0, items, failure)
+        return all_fit(0, items, source_of(params), target_of(params), src, failure)
     return OK
 
 
@@ -250,11 +257,19 @@ cdef Status scale_offset_encode(
     if status != OK:
         return status
     if kind < ZARRS_FLOAT16:
-        return all_fit(zarrs_scales[kind](params.v[1], params.v[2], src, dst, items), items,
-                       failure)
+        return all_fit(zarrs_scales[kind](params.v[1], params.v[2], src, dst, items), items, kind,
+                       kind, src, failure)
     zarrs_arithmetic(ZARRS_SCALE, kind, kind, as_double(params.v[1]), as_double(params.v[2]),
                      src, dst, items)
     return OK
+
+
+cdef bint leaves_remainder(int kind, int64_t bits, int64_t scale) noexcept nogil:
+    cdef int64_t number
+    if kind == ZARRS_UINT64:
+        return <uint64_t> bits % <uint64_t> scale != 0
+    zarrs_convert(kind, ZARRS_INT64, <const uint8_t*> &bits, <uint8_t*> &number, 1)
+    return number % scale != 0
 
 
 cdef Status scale_offset_decode(
@@ -267,8 +282,11 @@ cdef Status scale_offset_decode(
     if status != OK:
         return status
     if kind < ZARRS_FLOAT16:
-        return all_fit(zarrs_unscales[kind](params.v[1], params.v[2], src, dst, items), items,
-                       failure)
+        status = all_fit(zarrs_unscales[kind](params.v[1], params.v[2], src, dst, items), items,
+                         kind, kind, src, failure)
+        if status != OK and leaves_remainder(kind, failure.expected, params.v[2]):
+            failure.code |= REMAINDER
+        return status
     zarrs_arithmetic(ZARRS_UNSCALE, kind, kind, as_double(params.v[1]), as_double(params.v[2]),
                      src, dst, items)
     return OK
@@ -285,7 +303,7 @@ cdef inline Status cast_values(
     cast.out_of_range = params.v[1] >> 8
     cast.map = <const uint8_t*> map_address
     cast.n_map = n_map
-    return all_fit(zarrs_cast_values(&cast, src, dst, items), items, failure)
+    return all_fit(zarrs_cast_values(&cast, src, dst, items), items, source, target, src, failure)
 
 
 cdef Status cast_value_encode(
@@ -426,12 +444,13 @@ memset(_codecs, 0, sizeof(_codecs))
 
 cdef void define(
     int k, const char* name, EncodeFn encode, DecodeFn decode, BoundFn bound,
-) noexcept:
+) except *:
     _codecs[k].name = name
     _codecs[k].kind = TRANSFORM
     _codecs[k].encode = encode
     _codecs[k].decode = decode
     _codecs[k].bound = bound
+    register_codec(&_codecs[k])
 
 
 define(0, b"delta", delta_encode, delta_decode, typed_bound)
@@ -446,9 +465,6 @@ define(8, b"cast_value", cast_value_encode, cast_value_decode, typed_bound)
 define(9, b"scale_offset", scale_offset_encode, scale_offset_decode, typed_bound)
 
 
-def capsules() -> dict[str, object]:
-    """The codecs' table entries by name, for ``_core.register_codec``."""
-    return {
-        _codecs[k].name.decode(): PyCapsule_New(&_codecs[k], b"zarrs.codec", NULL)
-        for k in range(N_CODECS)
-    }
+def explain(code: int) -> str:
+    """What the only error code there is means."""
+    return f"{code} bits of padding in its first byte"

@@ -5,7 +5,6 @@ cannot be imported. libdeflate has no streams, so the decoding of prefixes stays
 for ``_zlib``.
 """
 
-from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport calloc, free
 
@@ -14,11 +13,13 @@ from zarrs._core cimport (
     ENCODE_FAILED,
     NO_MEMORY,
     OK,
-    WRONG_SIZE,
     Codec,
     Failure,
     Params,
     Status,
+    codec_at,
+    register_codec,
+    slot_of,
 )
 
 
@@ -36,7 +37,6 @@ cdef extern from "_native/libdeflate.h" nogil:
         pass
     ctypedef enum libdeflate_result:
         LIBDEFLATE_SUCCESS
-        LIBDEFLATE_INSUFFICIENT_SPACE
     libdeflate_compressor* zarrs_libdeflate_alloc_compressor(int level)
     void zarrs_libdeflate_free_compressor(libdeflate_compressor*)
     size_t zarrs_libdeflate_gzip_compress(
@@ -97,8 +97,10 @@ cdef Status decode(
 ) noexcept nogil:
     cdef Decoder* decoder = _decoder(context)
     cdef libdeflate_result result
+    cdef Status status
     cdef size_t used, got
     cdef size_t done = 0
+    cdef const uint8_t* first = src
     cdef const uint8_t* end = src + n
     if decoder == NULL:
         return NO_MEMORY
@@ -113,13 +115,12 @@ cdef Status decode(
         else:
             result = zarrs_libdeflate_zlib_decompress_ex(
                 decoder.whole, src, end - src, dst + done, capacity - done, &used, &got)
-        if result == LIBDEFLATE_INSUFFICIENT_SPACE:
-            failure.expected = capacity
-            failure.found = -1
-            return WRONG_SIZE
         if result != LIBDEFLATE_SUCCESS:
+            # It takes bytes that are not there for zeros, and says little. The streams know why.
             failure.code = <int> result
-            return CORRUPT
+            status = _streams.decode(params, &decoder.stream, first, n, dst, capacity, &used,
+                                     failure)
+            return status if status != OK else CORRUPT
         src += used
         done += got
         if params.v[1] != GZIP:
@@ -173,21 +174,15 @@ cdef void release_encoder(void* context) noexcept nogil:
     free(context)
 
 
-cdef Codec _codec
-
-
-def capsule(streams: object) -> object:
-    """The codec's table entry, for ``_core.register_codec``; ``streams`` is that of ``_zlib``."""
-    global _codec, _streams
-    _streams = <const Codec*> PyCapsule_GetPointer(streams, b"zarrs.codec")
-    _codec = _streams[0]
-    _codec.decode = decode
-    _codec.encode = encode
-    _codec.begin = begin
-    _codec.feed = feed
-    _codec.release_decoder = release_decoder
-    _codec.release_encoder = release_encoder
-    return PyCapsule_New(&_codec, b"zarrs.codec", NULL)
+_streams = codec_at(slot_of("deflate"))
+cdef Codec _codec = _streams[0]
+_codec.decode = decode
+_codec.encode = encode
+_codec.begin = begin
+_codec.feed = feed
+_codec.release_decoder = release_decoder
+_codec.release_encoder = release_encoder
+register_codec(&_codec)
 
 
 def library_version() -> str:

@@ -3,7 +3,6 @@
 Params: acceleration.
 """
 
-from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memset
 
@@ -18,6 +17,7 @@ from zarrs._core cimport (
     Failure,
     Params,
     Status,
+    register_codec,
 )
 
 
@@ -97,11 +97,14 @@ _codec.kind = TRANSFORM
 _codec.decode = decode
 _codec.encode = encode
 _codec.bound = bound
+register_codec(&_codec)
 
 
-def capsule() -> object:
-    """The codec's table entry, for ``_core.register_codec``."""
-    return PyCapsule_New(&_codec, b"zarrs.codec", NULL)
+def explain(code: int) -> str:
+    """What an error code means: the library tells where it stopped, or what it decoded instead."""
+    if code < 0:
+        return f"the block is damaged at about byte {HEADER_SIZE - 1 - code}"
+    return f"the block has {code} bytes, which is not what its header says"
 
 
 def library_version() -> str:

@@ -5,7 +5,6 @@ with the values that they have in ``lzma``; the check may be -1 (what the format
 AUTO can only be decoded.
 """
 
-from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -21,8 +20,9 @@ from zarrs._core cimport (
     Failure,
     Params,
     Status,
+    register_codec,
 )
-from zarrs._streams cimport Streams, feed_streams
+from zarrs.codecs._streams cimport Streams, feed_streams
 
 
 cdef extern from "_native/lzma.h" nogil:
@@ -47,7 +47,8 @@ cdef extern from "_native/lzma.h" nogil:
     void zarrs_lzma_end(lzma_stream*)
     const char* zarrs_lzma_version_string()
     const int LZMA_RUN, LZMA_FINISH
-    const int LZMA_OK, LZMA_STREAM_END, LZMA_MEM_ERROR, LZMA_OPTIONS_ERROR, LZMA_BUF_ERROR
+    const int LZMA_OK, LZMA_STREAM_END, LZMA_MEM_ERROR, LZMA_MEMLIMIT_ERROR, LZMA_FORMAT_ERROR
+    const int LZMA_OPTIONS_ERROR, LZMA_DATA_ERROR, LZMA_BUF_ERROR
     const int LZMA_CHECK_CRC64
 
 if not zarrs_load_library():
@@ -57,6 +58,15 @@ cdef enum Format:
     AUTO = 0
     XZ = 1
     ALONE = 2
+
+#: What the library's error codes mean.
+ERRORS = {
+    LZMA_MEMLIMIT_ERROR: "to decode it takes more memory than data of this size should",
+    LZMA_FORMAT_ERROR: "no stream of the format that this codec is for",
+    LZMA_OPTIONS_ERROR: "options that the library does not have",
+    LZMA_DATA_ERROR: "no valid stream, or its checksum does not match",
+    LZMA_BUF_ERROR: "the stream ends too early: the chunk is truncated",
+}
 
 cdef enum:
     DEFAULT_CHECK = -1
@@ -233,11 +243,12 @@ _codec.bound = bound
 _codec.begin = begin
 _codec.feed = feed
 _codec.release_decoder = release_decoder
+register_codec(&_codec)
 
 
-def capsule() -> object:
-    """The codec's table entry, for ``_core.register_codec``."""
-    return PyCapsule_New(&_codec, b"zarrs.codec", NULL)
+def explain(code: int) -> str:
+    """What an error code means."""
+    return ERRORS.get(code, "")
 
 
 def library_version() -> str:

@@ -3,13 +3,12 @@
 Params: the address of an object with methods ``encode`` and ``decode``, which take a ``bytearray``
 and the call, and return something with the buffer interface; or None, if there is nothing to store,
 or as good as nothing is stored. Whoever has made the chain keeps the object. The context is a
-thread's ``Seat``.
+thread's ``CallContext``.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from cpython.object cimport PyObject
-from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy, memset
 
@@ -23,9 +22,10 @@ from zarrs._core cimport (
     Failure,
     Params,
     Status,
+    register_codec,
 )
-from zarrs._failures cimport keep_exception
-from zarrs._workspace cimport Seat
+from zarrs.runtime._failures cimport keep_exception
+from zarrs.runtime._workspace cimport CallContext
 
 cdef enum:
     LONG = 128 * 1024  # bytes whose copy takes longer than to get the GIL back
@@ -42,18 +42,18 @@ cdef int _copy(uint8_t* dst, const uint8_t* src, size_t n) except -1:
 
 
 cdef Status _run(
-    Seat seat, object stage, bint decoding, const uint8_t* src, size_t n,
+    CallContext bound, object stage, bint decoding, const uint8_t* src, size_t n,
     uint8_t* dst, size_t capacity, size_t* written,
 ) except *:
     cdef Py_buffer view
-    cdef object result = seat.result
-    seat.result = None
+    cdef object result = bound.result
+    bound.result = None
     if dst == NULL:
         return OK
     if result is None:
         data = PyByteArray_FromStringAndSize(NULL, n)
         _copy(<uint8_t*> PyByteArray_AS_STRING(data), src, n)
-        result = stage.decode(data, seat.call) if decoding else stage.encode(data, seat.call)
+        result = stage.decode(data, bound.call) if decoding else stage.encode(data, bound.call)
     if result is None:
         return MISSING
     PyObject_GetBuffer(result, &view, PyBUF_SIMPLE)
@@ -61,7 +61,7 @@ cdef Status _run(
     if written[0] <= capacity:
         _copy(dst, <const uint8_t*> view.buf, view.len)
     else:
-        seat.result = result  # so that the codec is called once
+        bound.result = result  # so that the codec is called once
     PyBuffer_Release(&view)
     return OK if written[0] <= capacity else NO_ROOM
 
@@ -72,12 +72,12 @@ cdef Status _try(
 ) noexcept nogil:
     cdef Status status
     with gil:
-        seat = <Seat> context[0]
+        bound = <CallContext> context[0]
         try:
             stage = <object> <PyObject*> <size_t> params.v[0]
-            status = _run(seat, stage, decoding, src, n, dst, capacity, written)
+            status = _run(bound, stage, decoding, src, n, dst, capacity, written)
         except BaseException as error:
-            failure.code = keep_exception(seat.call, error)
+            failure.code = keep_exception(bound.call, error)
             status = PYTHON_ERROR
     return status
 
@@ -102,8 +102,4 @@ _codec.name = b"python"
 _codec.kind = TRANSFORM
 _codec.decode = decode
 _codec.encode = encode
-
-
-def capsule() -> object:
-    """The codec's table entry, for ``_core.register_codec``."""
-    return PyCapsule_New(&_codec, b"zarrs.codec", NULL)
+register_codec(&_codec)

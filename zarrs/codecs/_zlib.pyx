@@ -3,7 +3,6 @@
 Params: level (-1 to 9), wrapper (GZIP or ZLIB).
 """
 
-from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -19,6 +18,7 @@ from zarrs._core cimport (
     Failure,
     Params,
     Status,
+    register_codec,
 )
 
 
@@ -38,8 +38,8 @@ cdef extern from "_native/deflate_stream.h" nogil:
     int zarrs_deflateEnd(zarrs_stream*)
     size_t zarrs_deflateBound(zarrs_stream*, size_t)
     const char* zarrs_zlib_version()
-    const char* ZARRS_ZLIB_NAME
-    const int Z_OK, Z_STREAM_END, Z_BUF_ERROR, Z_MEM_ERROR, Z_NO_FLUSH, Z_FINISH
+    const int Z_OK, Z_STREAM_END, Z_NEED_DICT, Z_BUF_ERROR, Z_DATA_ERROR, Z_MEM_ERROR
+    const int Z_NO_FLUSH, Z_FINISH
     const int Z_DEFLATED, Z_DEFAULT_STRATEGY
 
 cdef enum Wrapper:
@@ -51,6 +51,15 @@ cdef enum:
     GZIP_BITS = 16  # added to WINDOW_BITS
     MEMORY_LEVEL = 8
     MAX_TRANSFER = 1 << 30  # lengths in a stream are 32 bits wide
+    LIBDEFLATE_BAD_DATA = 1
+
+#: What the library's error codes mean; and that of libdeflate, which has one for everything.
+ERRORS = {
+    Z_NEED_DICT: "a dictionary is needed that is not in the data",
+    Z_DATA_ERROR: "no valid stream, or its checksum does not match",
+    Z_BUF_ERROR: "the stream ends too early: the chunk is truncated",
+    LIBDEFLATE_BAD_DATA: "no valid stream, or its checksum does not match",
+}
 
 cdef struct Decoder:
     zarrs_stream stream
@@ -228,16 +237,12 @@ _codec.begin = begin
 _codec.feed = feed
 _codec.release_decoder = release_decoder
 _codec.release_encoder = release_encoder
+register_codec(&_codec)
 
 
-def capsule() -> object:
-    """The codec's table entry, for ``_core.register_codec``."""
-    return PyCapsule_New(&_codec, b"zarrs.codec", NULL)
-
-
-def library_name() -> str:
-    """``zlib-ng`` or ``zlib``."""
-    return ZARRS_ZLIB_NAME.decode()
+def explain(code: int) -> str:
+    """What an error code means."""
+    return ERRORS.get(code, "")
 
 
 def library_version() -> str:

@@ -1,10 +1,9 @@
 """The checksums of zlib: ``crc32`` and ``adler32``, with zlib-ng or zlib."""
 
-from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memset
 
-from zarrs._core cimport CHECKSUM, Codec, Params
+from zarrs._core cimport CHECKSUM, Codec, Params, register_codec
 
 
 cdef extern from "_native/deflate_stream.h" nogil:
@@ -31,16 +30,10 @@ _crc32.name = b"crc32"
 _crc32.kind = CHECKSUM
 _crc32.extend = crc32
 _crc32.piecewise = True
+register_codec(&_crc32)
 
 cdef Codec _adler32 = _crc32
 _adler32.name = b"adler32"
 _adler32.extend = adler32
 _adler32.first = 1
-
-
-def capsules() -> dict:
-    """The codecs' table entries by name, for ``_core.register_codec``."""
-    return {
-        "crc32": PyCapsule_New(&_crc32, b"zarrs.codec", NULL),
-        "adler32": PyCapsule_New(&_adler32, b"zarrs.codec", NULL),
-    }
+register_codec(&_adler32)

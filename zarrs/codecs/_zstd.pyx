@@ -7,7 +7,6 @@ asks for.
 Params: level (0: the library's default), checksum flag.
 """
 
-from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -30,10 +29,12 @@ from zarrs._clib.zstd cimport (
     ZSTD_decompressStream,
     ZSTD_error_dstSize_tooSmall,
     ZSTD_error_memory_allocation,
+    ZSTD_error_srcSize_wrong,
     ZSTD_findFrameCompressedSize,
     ZSTD_freeCCtx,
     ZSTD_freeDCtx,
     ZSTD_getErrorCode,
+    ZSTD_getErrorString,
     ZSTD_inBuffer,
     ZSTD_isError,
     ZSTD_outBuffer,
@@ -51,6 +52,7 @@ from zarrs._core cimport (
     Failure,
     Params,
     Status,
+    register_codec,
 )
 
 
@@ -60,6 +62,7 @@ cdef enum:
     FRAME = 0x28
     SKIPPABLE = 0x50
     SKIPPABLE_MASK = 0xF0
+    NO_FRAME = -1  # an error code that the library does not have
 
 cdef struct Decoder:
     ZSTD_DCtx* library
@@ -91,9 +94,11 @@ cdef Status decode(
     if begin(params, context, failure) != OK:
         return NO_MEMORY
     if n == 0:  # libzstd takes no bytes for no frames
+        failure.code = ZSTD_error_srcSize_wrong
         return CORRUPT
     while first < n:
         if not _is_frame(src + first):
+            failure.code = NO_FRAME
             return CORRUPT
         result = ZSTD_findFrameCompressedSize(src + first, n - first)
         if ZSTD_isError(result):
@@ -144,6 +149,7 @@ cdef Status feed(
             # In small steps: a call decodes as many blocks as its input holds.
             source.size = min(n, source.size + FEED_STEP)
         if not decoder.inside and not _is_frame(src + source.pos):
+            failure.code = NO_FRAME
             return CORRUPT
         result = ZSTD_decompressStream(decoder.library, &out, &source)
         if ZSTD_isError(result):
@@ -200,11 +206,15 @@ _codec.begin = begin
 _codec.feed = feed
 _codec.release_decoder = release_decoder
 _codec.release_encoder = release_encoder
+register_codec(&_codec)
 
 
-def capsule() -> object:
-    """The codec's table entry, for ``_core.register_codec``."""
-    return PyCapsule_New(&_codec, b"zarrs.codec", NULL)
+def explain(code: int) -> str:
+    """What an error code means, in the library's words where it has some."""
+    if code == NO_FRAME:
+        return "no Zstandard frame begins where one should"
+    text = ZSTD_getErrorString(code).decode()
+    return f"{text}: the chunk is truncated" if code == ZSTD_error_srcSize_wrong else text
 
 
 def library_version() -> str:

@@ -1,0 +1,444 @@
+"""The scripts for users, run small, in processes of their own as users run them."""
+
+import importlib.util
+import io
+import itertools
+import json
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import zarr
+from helpers import ROOT, child_environment
+
+QUICKSTART = ROOT / "examples" / "quickstart.py"
+COMPARE = ROOT / "benchmarks" / "compare.py"
+MEMORY = ROOT / "benchmarks" / "memory.py"
+STORES = ROOT / "benchmarks" / "stores.py"
+SCAN = Path(nibabel.__file__).parent / "tests" / "data" / "example4d.nii.gz"
+
+
+def run(script: Path, *args: Any, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, str(script), *map(str, args)],
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Import a script into this process, to break something in it."""
+
+    def load_script(script: Path) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(script.stem, script)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, script.stem, module)
+        monkeypatch.setattr(sys, "path", sys.path.copy())
+        spec.loader.exec_module(module)
+        return module
+
+    return load_script
+
+
+# ------------------------------------------------------------------------------ quickstart
+
+
+def test_quickstart(tmp_path: Path) -> None:
+    plot, output = tmp_path / "times.png", tmp_path / "kept"
+    done = run(QUICKSTART, "--repeat-volume", 2, "--rounds", 1, "--plot", plot, "--output", output)
+    assert "128x96x24x2 int16, repeated 2 times" in done.stdout
+    assert "everything read is equal" in done.stdout
+    assert done.stdout.count("native in zarrs") == 6
+    lines = done.stdout.splitlines()
+    [versions] = [line for line in lines if "Python" in line]
+    assert f"zarr {zarr.__version__}" in versions
+    assert "zarrs-cython" in versions
+    last = r"zarrs: reads [\d.]+( \(slower\))?, writes [\d.]+( \(slower\))? times as fast as "
+    assert re.fullmatch(last + "zarr's default, geometric mean of 30 and 6 rows", lines[-1])
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in tmp_path.iterdir()} == {"times.png", "kept"}
+    scan = np.asanyarray(nibabel.load(SCAN).dataobj)
+    group = zarr.open_group(output, mode="r")
+    assert group.attrs["source"] == SCAN.name
+    arrays = dict(group.arrays())
+    assert len(arrays) == 6
+    for array in arrays.values():
+        np.testing.assert_array_equal(array[...], np.concatenate([scan, scan]))
+
+
+@pytest.mark.parametrize("kind", ["npy", "nii", "zarr"])
+def test_quickstart_input(kind: str, tmp_path: Path) -> None:
+    data = np.arange(6 * 7 * 8, dtype=">f4").reshape(6, 7, 8)
+    path = tmp_path / f"data.{kind}"
+    if kind == "npy":
+        np.save(path, data)
+    elif kind == "nii":
+        nibabel.save(nibabel.Nifti1Image(data, np.eye(4)), path)
+    else:
+        path = path / "group" / "array"
+        zarr.create_array(path, data=data.astype("f4"), chunks=(4, 4, 4))
+    done = run(QUICKSTART, "--input", path, "--rounds", 1)
+    assert f"{path.name}: 6x7x8 float32: " in done.stdout
+    assert "everything read is equal" in done.stdout
+
+
+def test_quickstart_says_what_is_wrong_with_the_input(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no array")
+    (tmp_path / "empty").mkdir()
+    np.save(tmp_path / "text.npy", np.array(["a"]))
+    np.save(tmp_path / "scalar.npy", np.array(1))
+    np.save(tmp_path / "fine.npy", np.arange(3))
+    zarr.create_array(zarr.create_group(tmp_path / "group").store, name="a", data=np.arange(3))
+    for name, message in {
+        "absent.npy": "no such file",
+        "notes.txt": "neither .npy, nor",
+        "empty": "cannot be read",
+        "text.npy": "is no number",
+        "scalar.npy": "nothing to measure",
+        "group": "name an array in it (it has: a)",
+    }.items():
+        done = run(QUICKSTART, "--input", tmp_path / name, code=2)
+        assert done.stderr.startswith("error: ")
+        assert message in done.stderr
+    done = run(QUICKSTART, "--input", tmp_path / "fine.npy", "--output", tmp_path / "empty", code=2)
+    assert "exists already" in done.stderr
+
+
+def test_quickstart_finds_what_is_not_equal(
+    load: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quickstart = load(QUICKSTART)
+    open_array = quickstart.Bench.open
+
+    def open_wrongly(self: Any, path: Path, pipeline: str) -> Any:
+        array = open_array(self, path, pipeline)
+        if (path.name, pipeline) == ("zstd", "zarrs"):
+            return type("Wrong", (), {"__getitem__": lambda _, part: array[part] + 1})()
+        return array
+
+    monkeypatch.setattr(quickstart.Bench, "open", open_wrongly)
+    monkeypatch.setattr(quickstart.Bench, "explain", lambda *_: "")
+    np.save(tmp_path / "data.npy", np.arange(10))
+    plot = tmp_path / "times.png"
+    args = ["--input", str(tmp_path / "data.npy"), "--rounds", "1", "--plot", str(plot)]
+    assert quickstart.main(args) == 1
+    out = capsys.readouterr().out
+    assert "NOT EQUAL to the NumPy array: 5 of 36 rows" in out.splitlines()[-1]
+    assert "times as fast as zarr's" not in out
+    assert plot.exists()
+
+
+def test_quickstart_says_what_a_file_called_npy_is(tmp_path: Path, load: Any) -> None:
+    quickstart = load(QUICKSTART)
+    fine = tmp_path / "fine.npy"
+    np.save(fine, np.arange(100))
+    zipped = io.BytesIO()
+    np.savez(zipped, np.arange(3))
+    objects = io.BytesIO()
+    np.save(objects, np.array([{}]), allow_pickle=True)
+    for content, message in {
+        b"": "no .npy file: it is empty",
+        b"1 2 3\n": "no .npy file: it is text",
+        # The last of the bytes that are looked at is the first of two of one character.
+        b"x" * 255 + "\u00e4".encode(): "no .npy file: it is text",
+        zipped.getvalue(): "no .npy file: it is a .npz",
+        pickle.dumps([1]): "no .npy file: it is a pickle",
+        b"\x80": "no .npy file: it does not begin as one does",
+        b"a\0b": "no .npy file: it does not begin as one does",
+        fine.read_bytes()[:4]: "no .npy file: it does not begin as one does",
+        fine.read_bytes()[:20]: "cut short or damaged",
+        fine.read_bytes()[:-9]: "cut short or damaged",
+        objects.getvalue(): "its elements are Python objects",
+    }.items():
+        path = tmp_path / "named.npy"
+        path.write_bytes(content)
+        with pytest.raises(quickstart.InputError, match=message) as caught:
+            quickstart.load(path)
+        assert str(caught.value).startswith(f"{path}: ")
+        assert "\n" not in str(caught.value)
+    np.testing.assert_array_equal(quickstart.load(fine), np.arange(100))
+    path.write_text("1 2 3")
+    assert "it is text" in run(QUICKSTART, "--input", path, code=2).stderr
+
+
+def test_quickstart_looks_at_the_plot_first(
+    load: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "directory.png").mkdir()
+    old = tmp_path / "old.what"
+    old.write_text("old")
+    for name, message in {
+        "absent/times.png": "No such file or directory",
+        "directory.png": "Is a directory",
+        "old.what/times.png": "Not a directory",
+        "times": "no format",
+        "times.what": "not supported",
+        "old.what": "not supported",
+    }.items():
+        done = run(QUICKSTART, "--plot", tmp_path / name, code=2)
+        assert done.stderr.startswith(f"error: {tmp_path / name}: ")
+        assert message in done.stderr
+        assert done.stdout == ""  # so that nothing was measured
+    assert {path.name for path in tmp_path.iterdir()} == {"directory.png", "old.what"}
+    assert old.read_text() == "old"
+
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert load(QUICKSTART).main(["--plot", str(tmp_path / "times.png")]) == 2
+    out, err = capsys.readouterr()
+    assert "pip install '.[examples]'" in err
+    assert out == ""
+
+
+def test_quickstart_says_where_it_cannot_write(tmp_path: Path) -> None:
+    done = run(QUICKSTART, "--output", tmp_path / "absent" / "kept", code=2)
+    assert done.stderr.startswith("error: cannot make a directory in ")
+
+
+def test_quickstart_writes_new_arrays_only(load: Any, tmp_path: Path) -> None:
+    """Files that are deleted between rounds would make the next ones slow to create."""
+    quickstart = load(QUICKSTART)
+    volume = np.arange(60).reshape(4, 3, 5)
+    pipelines = quickstart.available_pipelines()
+    bench = quickstart.Bench(volume, (2, 3, 5), tmp_path, pipelines, 4)
+    row = bench.write("zstd")
+    assert all(len(seconds) == 4 for seconds in row.seconds.values())
+    others = list((tmp_path / "others").iterdir())
+    assert len(others) == 4 * len(pipelines) - 1
+    for other in others:
+        sizes = [path.stat().st_size for path in other.rglob("*") if path.is_file()]
+        assert sizes == [0, 0, 0]  # the metadata and two chunks, on a disk that does not fill up
+    kept = zarr.open_array(tmp_path / "quickstart.zarr" / "zstd", mode="r")
+    np.testing.assert_array_equal(kept[...], volume)
+
+
+PIPELINES = ("zarr default", "zarr Fused", "zarrs")
+
+
+def rows_of(quickstart: ModuleType, pipelines: tuple[str, ...] = PIPELINES) -> list[Any]:
+    """Rows whose medians are 40, 20 and 10 ms; writing with zstd takes zarrs 80 ms."""
+    rows = []
+    for codec in quickstart.CODECS:
+        for operation in ("write all", *quickstart.selections((3, 3))):
+            row = quickstart.Row.empty(codec, operation, pipelines)
+            for name, middle in zip(PIPELINES, (0.04, 0.02, 0.01), strict=True):
+                if name in pipelines:
+                    slow = (codec, operation, name) == ("zstd", "write all", "zarrs")
+                    middle = 0.08 if slow else middle
+                    row.seconds[name] = [middle * 1.5, middle, middle * 0.9]
+            rows.append(row)
+    return rows
+
+
+def test_quickstart_tells_spread_and_speedups(load: Any) -> None:
+    quickstart = load(QUICKSTART)
+    rows = rows_of(quickstart)
+    header = quickstart.table_header(list(PIPELINES), 3).splitlines()
+    line = quickstart.table_row(rows[0])
+    assert " ".join(line.split()) == "write all 40 (36-60) 20 (18-30) 10 (9-15) 4.0 2.0"
+    assert " ".join(header[-1].split()) == "zarr default zarr Fused zarrs default Fused"
+    assert len(line) == len(header[-1]) < 80
+    rows[0].unequal.add("zarr Fused")
+    line = quickstart.table_row(rows[0])
+    assert " ".join(line.split()) == "write all 40 (36-60) NOT EQUAL 10 (9-15) 4.0 -"
+    rows[0].unequal.clear()
+
+    # Writing is 4 times as fast with five codecs, and half as fast with one.
+    assert quickstart.summary(rows, "zarr default") == [
+        "zarrs is slower than zarr's default in 1 of 36 rows: write all of zstd (0.50)",
+        "zarrs: reads 4.0, writes 2.8 times as fast as zarr's default, "
+        "geometric mean of 30 and 6 rows",
+    ]
+    for row in rows:
+        if row.operation == "write all":
+            row.seconds["zarrs"] = [0.05]
+    last = quickstart.summary(rows, "zarr default")[-1]
+    assert "reads 4.0, writes 0.80 (slower) times as fast as" in last
+    texts = [quickstart.times(factor) for factor in (0.994, 0.996, 1.24, 9.96)]
+    assert texts == ["0.99", "1.0", "1.2", "10"]
+
+
+@pytest.mark.parametrize("pipelines", [PIPELINES, ("zarr default", "zarrs")])
+@pytest.mark.parametrize("shape", [(50,), (50, 40), (9, 8, 7, 6)])
+def test_quickstart_draws_what_can_be_read(
+    load: Any, pipelines: tuple[str, ...], shape: tuple[int, ...]
+) -> None:
+    """Speedups stand inside their panel, the legend beside all of them, and nothing overlaps."""
+    quickstart = load(QUICKSTART)
+    rows = rows_of(quickstart, pipelines)
+    rows[0].unequal.add("zarrs")
+    rows[1].seconds["zarrs"] = [0.0001]
+    data = np.random.default_rng(0).normal(size=shape)
+    figure = quickstart.picture(data, rows, ["data", "a machine, versions", "so much faster"])
+    figure.draw_without_rendering()
+    panels = [axes for axes in figure.axes if axes.get_title() in {row.operation for row in rows}]
+    assert len(panels) == 6
+    for axes in panels:
+        assert axes.get_xscale() == "log"
+        texts = [text for text in axes.texts if text.get_text()]
+        assert len(texts) == 6 * (len(pipelines) - 1)
+        boxes = [text.get_window_extent() for text in texts]
+        frame = axes.get_window_extent()
+        assert all(frame.x0 < box.x0 and box.x1 < frame.x1 for box in boxes)
+        assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    labels = {text.get_text() for axes in panels for text in axes.texts}
+    expected = {"", "wrong", "400x", "4.0x", "0.50x"}
+    assert labels == expected | ({"2.0x"} if "zarr Fused" in pipelines else set())
+    [legend] = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+    assert {text.get_text() for text in legend.get_texts()} == set(pipelines)
+    beside = legend.get_window_extent()
+    assert not any(beside.overlaps(axes.get_tightbbox()) for axes in panels)
+    assert figure.get_suptitle() == "data\na machine, versions\nso much faster"
+
+
+# ---------------------------------------------------------------------------------- stores
+
+
+def test_stores(tmp_path: Path) -> None:
+    """Both places, TensorStore only over HTTP, and how fetching and decoding overlap."""
+    done = run(
+        *(STORES, "--small", "--rounds", 1, "--case", "zstd|shard", "--latency", 2),
+        *("--impl", "default,tensorstore,zarrs", "--dir", tmp_path, "--markdown"),
+    )
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    names = ("zstd", "zstd-small", "shard", "shard-small")
+    for name in names:
+        for operation in ("read", "read-windows"):
+            for place in ("memory", "http"):
+                [row] = [row for row in rows if row.startswith(f"| {place}, {name}, {operation} |")]
+                columns = [text.strip() for text in row.strip("|").split("|")]
+                assert (columns[2] == "") == (place == "memory")
+                assert float(columns[4].split()[0]) > 0
+        [overlap] = [row for row in rows if row.startswith(f"| {name} |")]
+        assert float(overlap.strip("| ").split("|")[-1]) > 0
+    assert "2 ms before each answer" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stores_says_what_is_wrong() -> None:
+    done = run(STORES, "--case", "nothing", code=2)
+    assert "nothing matches" in done.stderr
+
+
+# --------------------------------------------------------------------------------- compare
+
+
+def test_compare(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    done = run(
+        *(COMPARE, "--small", "--rounds", 2, "--strict", "--markdown"),
+        *("--impl", "default,tensorstore,zarrs", "--dir", tmp_path, "--json", file),
+    )
+    assert "TensorStore | zarrs | best peer / zarrs |" in done.stdout
+    assert "geometric mean" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]  # nothing else is left
+
+    report = json.loads(file.read_text())
+    assert {"cpu", "cores", "python", "threads", "versions", "libraries"} <= set(
+        report["environment"]
+    )
+    results = report["results"]
+    assert len({(result["case"], result["operation"]) for result in results}) == 15 * 5
+    for result in results:
+        assert result["errors"] == {}
+        able = {"default", "tensorstore", "zarrs"}
+        if result["case"] in ("v2-lz4", "v2-filters"):  # which TensorStore has no codecs for
+            able.remove("tensorstore")
+        assert set(result["median"]) == able
+        assert all(len(seconds) == 2 for seconds in result["seconds"].values())
+        assert result["best_peer_over_ours"] > 0
+
+
+def test_compare_chooses(tmp_path: Path) -> None:
+    done = run(
+        *(COMPARE, "--small", "--rounds", 1, "--threads", 1, "--dir", tmp_path),
+        *("--impl", "default,zarrs", "--case", "^zstd$", "--op", "^read$"),
+    )
+    assert "threads: 1" in done.stdout
+    rows = [line.split()[:2] for line in done.stdout.splitlines() if line.startswith("zstd")]
+    assert rows == [["zstd", "read"]]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--case", "nosuch"], "nothing matches"),
+        (["--case", "("], "not a regular expression"),
+        (["--impl", "nosuch"], "no implementation 'nosuch'"),
+        (["--dir", "/nosuch"], "no directory /nosuch"),
+        (["--rounds", "0"], "must be at least 1"),
+    ],
+)
+def test_compare_says_what_is_wrong(args: list[str], message: str) -> None:
+    assert message in run(COMPARE, "--small", *args, code=2).stderr
+
+
+@pytest.mark.parametrize("operation", ["read", "read-windows", "read-points", "write"])
+def test_compare_times_nothing_that_is_wrong(load: Any, operation: str, tmp_path: Path) -> None:
+    compare = load(COMPARE)
+    good, *_, ours = compare.implementations()
+
+    class BrokenTarget(compare.ZarrTarget):  # type: ignore[name-defined, misc]
+        def read(self, selection: Any) -> Any:
+            return np.asarray(super().read(selection)) + 1
+
+        def write(self, selection: Any, value: Any) -> None:
+            pass
+
+    class Broken(compare.ZarrPipeline):  # type: ignore[name-defined, misc]
+        def open(self, path: Path, zarr_format: int, *, writable: bool = False) -> Any:
+            return BrokenTarget(super().open(path, zarr_format, writable=writable).array)
+
+    broken = Broken(ours.name, ours.title, ours.path)
+    case = next(case for case in compare.CASES if case.name == "raw").shrunk()
+    chosen = next(each for each in compare.OPERATIONS if each.name == operation)
+    data = case.create(tmp_path / "array")
+    rng = compare.random.Random(0)
+    cells = compare.measure(case, chosen, [good, broken], tmp_path / "array", data, 1, rng)
+    assert [cell.error for cell in cells][1] == "WRONG RESULT"
+    assert cells[1].seconds == []
+    assert compare.ratio(cells) is None
+    if not chosen.writes:
+        assert cells[0].error is None
+        assert len(cells[0].seconds) == 1
+
+
+# ---------------------------------------------------------------------------------- memory
+
+
+def test_memory(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    done = run(
+        *(MEMORY, "--mib", 20, "--case", "raw|zstd", "--impl", "default,zarrs"),
+        *("--dir", tmp_path, "--json", file),
+    )
+    assert "for an array of 20 MiB" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    results = json.loads(file.read_text())["results"]
+    assert len(results) == 4 * 2 * 2  # with and without shards
+    for result in results:
+        assert "error" not in result
+        assert result["peak_mib"] > 19  # the array itself is in it
+        assert result["beyond_array_mib"] == result["peak_mib"] - 20
+
+
+def test_memory_reports_a_failure(load: Any, tmp_path: Path) -> None:
+    load(COMPARE)
+    memory = load(MEMORY)
+    result = memory.measure("read", "raw", "zarrs", tmp_path, 1, None)  # there is no array
+    assert "error" in result
+    assert memory.cell(result) == "failed"

@@ -1,0 +1,19 @@
+"""What zarr loads when it collects the pipelines of all packages: nothing here raises.
+
+It is a module of its own because ``zarrs/__init__.py`` may be another package's, or gone; see
+``_overlay``.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ZarrsCodecPipeline"]
+
+try:
+    from zarrs import ZarrsCodecPipeline
+    from zarrs._overlay import warn_of_overlay
+
+    warn_of_overlay()
+except Exception as error:
+    from zarrs._unavailable import stand_in
+
+    ZarrsCodecPipeline = stand_in(error)  # type: ignore[misc]

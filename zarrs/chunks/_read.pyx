@@ -1,0 +1,141 @@
+"""Reading of what a region needs of one chunk or inner chunk, in the cheapest way.
+
+Raw chunks are read where they are needed, Blosc chunks block by block, streams up to the last item
+that is needed, all others as a whole.
+"""
+
+from libc.stdint cimport int64_t, uint8_t
+from libc.string cimport memset
+
+from zarrs._core cimport (
+    OK,
+    PLAIN,
+    THE_FILE,
+    ChainSpec,
+    Failure,
+    Input,
+    Item,
+    LayoutSpec,
+    Region,
+    Status,
+    Workspace,
+)
+from zarrs.arrays._copy cimport copy_out, fill_out, is_one_run, swap_run
+from zarrs.arrays._strings cimport fill_strings, unpack_strings
+from zarrs.chunks._partial cimport (
+    PIECE,
+    Source,
+    close_source,
+    cut_blosc,
+    open_blosc,
+    read_blosc_scattered,
+    read_raw,
+    read_raw_scattered,
+    read_verified,
+    run_blosc_piece,
+    wants_blosc_piece,
+)
+from zarrs.codecs._chunk cimport check_size, check_stored, decode_chunk, decode_open, decode_prefix
+
+cdef enum:
+    MIN_SAVED = 64 * 1024  # decoded bytes for whose sake a stream is stopped early
+
+
+cdef inline bint _is_little(const Region* region, const Item* item) noexcept nogil:
+    # Whether a box is so small a part of its chunk that it matters little how it is copied.
+    cdef int64_t selected = item.size
+    cdef int k
+    for k in range(region.box.ndim):
+        selected *= region.box.count[k]
+    return not region.is_scattered and 8 * selected <= region.nbytes
+
+
+cdef Status _read_blocks(
+    const Input* origin, const ChainSpec* chain, const Item* item, const Region* region,
+    Workspace* space, bint* done, Failure* failure,
+) noexcept nogil:
+    # Reads the blocks that are needed of a Blosc chunk; one of a single block is left alone.
+    cdef Source source
+    cdef Py_ssize_t number
+    cdef Status status
+    memset(&source, 0, sizeof(Source))
+    source.input = origin[0]
+    status = open_blosc(&source, region.nbytes, failure)
+    done[0] = status != OK or source.index.n_blocks > 1
+    if status == OK and done[0]:
+        source.n_pieces = cut_blosc(&source, item)
+        if region.is_scattered:
+            source.region = region[0]
+            status = read_blosc_scattered(&source, chain, item, space, failure)
+        else:
+            for number in range(source.n_pieces):
+                if status == OK and wants_blosc_piece(&source, number, item, region):
+                    status = run_blosc_piece(&source, number, chain, item, region, space, failure)
+    close_source(&source)
+    return status
+
+
+cdef Status _read_strings(
+    const Input* source, const ChainSpec* chain, const Item* item, const Region* region,
+    Workspace* space, Failure* failure,
+) noexcept nogil:
+    cdef const uint8_t* payload = NULL
+    cdef size_t n = 0
+    cdef Status status = decode_open(source, chain, space, region.nbytes, &payload, &n, failure)
+    if status != OK:
+        return status
+    failure.stage = THE_FILE
+    return unpack_strings(item, region, payload, n, space, failure)
+
+
+cdef Status read_region(
+    const Input* source, const ChainSpec* chain, const Item* item, const Region* region,
+    Workspace* space, Failure* failure,
+) noexcept nogil:
+    """Read what is selected of a chunk to where it goes in the array."""
+    cdef const uint8_t* decoded = NULL
+    cdef bint direct = region.covers and is_one_run(&region.box, item)
+    cdef bint done = False
+    cdef Status status
+    failure.stage = THE_FILE
+    status = check_stored(source, chain, region.nbytes, failure)
+    if status != OK:
+        return status
+    if item.kind != PLAIN:
+        return _read_strings(source, chain, item, region, space, failure)
+    if chain.is_raw:
+        status = check_size(region.nbytes + chain.tail, source.size, failure)
+        if status != OK:
+            return status
+        if region.is_scattered:
+            return read_raw_scattered(source, item, region, space, failure)
+        return read_raw(source, &region.box, item, region.offset, region.data, space, failure)
+    if chain.is_blosc and region.nbytes > PIECE // 4:
+        status = _read_blocks(source, chain, item, region, space, &done, failure)
+        if done:
+            return status
+    if chain.is_checked_raw and region.nbytes > PIECE and _is_little(region, item):
+        return read_verified(source, chain, item, region, space, failure)
+    # A stream that can be stopped is decoded more slowly than one that is decoded in one go.
+    if chain.has_prefix and region.nbytes - region.high >= max(MIN_SAVED, region.nbytes // 3):
+        status = decode_prefix(source, chain, space, region.nbytes, region.high, &decoded, failure)
+    else:
+        status = decode_chunk(source, chain, space, region.nbytes,
+                              <uint8_t*> region.data if direct else NULL, &decoded, failure)
+    if status != OK:
+        return status
+    if direct:
+        swap_run(item, region.data, region.nbytes // item.size)
+    else:
+        copy_out(region, item, <const char*> decoded)
+    return OK
+
+
+cdef Status fill_region(
+    const LayoutSpec* layout, const Region* region, Workspace* space, Failure* failure,
+) noexcept nogil:
+    """Put the fill value where a missing chunk would go."""
+    if layout.item.kind != PLAIN:
+        return fill_strings(layout, region, space, failure)
+    fill_out(region, &layout.item, layout.fill)
+    return OK

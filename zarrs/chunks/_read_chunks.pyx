@@ -1,0 +1,137 @@
+"""Reading of all chunks of a call, one after the other or, if they are big, in pieces."""
+
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from zarrs._core cimport (
+    MISSING,
+    OK,
+    THE_FILE,
+    Failure,
+    Input,
+    Region,
+    Status,
+    Task,
+    Tasks,
+    Team,
+    Workspace,
+    task_number,
+)
+from zarrs.chunks._partial cimport Source
+from zarrs.chunks._pieces cimport WAVE, open_source, read_pieces
+from zarrs.chunks._read cimport fill_region, read_region
+from zarrs.filesystem._files cimport close_input, open_input
+from zarrs.indexing._region cimport task_region
+from zarrs.runtime._failures cimport is_cancelled, record_failure
+from zarrs.runtime._loop cimport run_loop
+
+cdef enum:
+    FEW = 16  # chunks are opened by one thread before a team's others have woken up
+
+
+cdef Status open_task(
+    const Tasks* tasks, const Task* task, Input* source, Failure* failure,
+) noexcept nogil:
+    """Open what is stored of a chunk."""
+    failure.stage = THE_FILE
+    if task.path != NULL:
+        return open_input(task.path, &tasks.files, source, failure)
+    memset(source, 0, sizeof(Input))
+    source.fd = -1
+    source.data = task.stored
+    source.size = task.stored_size
+    return OK if task.stored != NULL else MISSING
+
+
+cdef void _read_one(void* context, Py_ssize_t k, Workspace* space) noexcept nogil:
+    cdef Tasks* tasks = <Tasks*> context
+    cdef Py_ssize_t i = task_number(tasks, k)
+    cdef Task* task = &tasks.items[i]
+    cdef Failure failure
+    cdef Region region
+    cdef Input source
+    if task.empty or is_cancelled(tasks, i):
+        return
+    memset(&failure, 0, sizeof(Failure))
+    failure.inner = -1
+    failure.status = task_region(tasks, task, False, &space.pairs, &region)
+    if failure.status == OK:
+        failure.status = open_task(tasks, task, &source, &failure)
+    if failure.status == OK:
+        failure.status = read_region(&source, tasks.chain, &tasks.layout.item, &region, space,
+                                     &failure)
+        close_input(&source)
+    if failure.status == MISSING:
+        task.failure.status = MISSING
+        failure.status = fill_region(tasks.layout, &region, space, &failure)
+    if failure.status > MISSING:
+        record_failure(tasks, i, &failure)
+
+
+# The chunks of a wave, which are open at the same time.
+cdef struct Wave:
+    Tasks* tasks
+    Py_ssize_t first
+    Source* sources
+
+
+cdef void _open_one(void* context, Py_ssize_t k, Workspace* space) noexcept nogil:
+    cdef Wave* wave = <Wave*> context
+    cdef Tasks* tasks = wave.tasks
+    cdef Py_ssize_t i = task_number(tasks, wave.first + k)
+    cdef Source* source = &wave.sources[k]
+    cdef Task* task = &tasks.items[i]
+    cdef Failure failure
+    memset(source, 0, sizeof(Source))
+    if task.empty or is_cancelled(tasks, i):
+        return
+    memset(&failure, 0, sizeof(Failure))
+    failure.inner = -1
+    source.task = i
+    source.inner = -1
+    source.owns_input = True
+    task_region(tasks, task, False, NULL, &source.region)  # one box: it cannot fail
+    failure.status = open_task(tasks, task, &source.input, &failure)
+    if failure.status == MISSING:
+        task.failure.status = MISSING
+        failure.status = fill_region(tasks.layout, &source.region, NULL, &failure)
+    elif failure.status == OK:
+        failure.status = open_source(source, tasks, tasks.chain, &failure)
+    if failure.status > MISSING:
+        record_failure(tasks, i, &failure)
+
+
+cdef int _read_in_pieces(Tasks* tasks, const Team* team) except -1:
+    # In waves, as open files and headers in memory are bounded.
+    cdef Py_ssize_t most = min(tasks.n, <Py_ssize_t> WAVE)
+    cdef Py_ssize_t n
+    cdef Team alone = team[0]
+    cdef Wave wave
+    alone.threads = 1
+    wave.tasks = tasks
+    wave.first = 0
+    wave.sources = <Source*> calloc(most, sizeof(Source))
+    if wave.sources == NULL:
+        raise MemoryError("no memory for a read")
+    try:
+        while wave.first < tasks.n:
+            n = min(most, tasks.n - wave.first)
+            with nogil:
+                if n <= FEW:
+                    run_loop(_open_one, &wave, n, 1, &alone)
+                else:
+                    run_loop(_open_one, &wave, n, 1, team)
+            read_pieces(tasks, tasks.chain, wave.sources, n, team)
+            wave.first += n
+    finally:
+        free(wave.sources)
+    return 0
+
+
+cdef int read_chunks(Tasks* tasks, const Team* team, bint split) except -1:
+    """Read all chunks of a call; ``split``: in pieces, which the chain allows."""
+    if split:
+        return _read_in_pieces(tasks, team)
+    with nogil:
+        run_loop(_read_one, tasks, tasks.n, 1, team)
+    return 0

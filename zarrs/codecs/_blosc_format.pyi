@@ -1,0 +1,3 @@
+"""The format of Blosc buffers; see ``_blosc_format.pyx``. Nearly all of it is for native code."""
+
+def explain(code: int) -> str: ...

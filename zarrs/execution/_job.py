@@ -1,0 +1,167 @@
+"""A planned call: how it is run, and what is said when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from zarr.storage import LocalStore
+
+from zarrs._core import Status
+from zarrs.codecs._registry import EXPLAIN
+from zarrs.filesystem._files import take_direct_refusal
+from zarrs.filesystem._sync import take_sync_refusal
+from zarrs.runtime import _threads
+from zarrs.runtime._errors import CODEC_STATUSES, Failure, exception_of
+from zarrs.runtime._task_group import all_done
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zarr.abc.store import Store
+    from zarr.core.array_spec import ArraySpec
+
+    from zarrs.codecs._chain import Chain
+    from zarrs.codecs._python_stages import Call
+    from zarrs.indexing._plan import Plan
+
+T = TypeVar("T")
+
+BatchInfo = list[tuple[Any, "ArraySpec", Any, Any, bool]]
+
+# A call this small is done before another thread would have woken up: so many chunks and, of raw
+# and of Blosc chunks, so many bytes; of what takes longer to decode, a part of that.
+INLINE_CHUNKS = 8
+INLINE_BYTES = 512 * 1024
+SLOW_PART = 4
+
+
+@dataclass(frozen=True)
+class Job:
+    """A planned call.
+
+    Attributes
+    ----------
+    plan : Plan
+    chain : Chain
+    batch : list of tuple
+        What zarr handed over.
+    store : Store or None
+        Where the chunks are; None: they are inner chunks of zarr's own sharding codec.
+    run : callable
+        Runs the native loop in the calling thread with so many threads; keyword arguments say what
+        was fetched, as for `zarrs.execution._execute.read`.
+    threads : int
+        As many as are useful.
+    size : int
+        Bytes that will be decoded or encoded.
+    writing : bool
+    call : Call or None
+        What its stages in Python have to know.
+    """
+
+    plan: Plan
+    chain: Chain
+    batch: BatchInfo
+    store: Store | None
+    run: Callable[..., None]
+    threads: int
+    size: int
+    writing: bool
+    call: Call | None
+
+    @property
+    def is_tiny(self) -> bool:
+        """Whether to run this takes no longer than to have another thread do it."""
+        most = (
+            INLINE_BYTES if self.chain.reader.supports_partial_decode else INLINE_BYTES // SLOW_PART
+        )
+        # A stage in Python may need the event loop, which a call that runs here would hold up.
+        return not self.chain.python and self.plan.n_units <= INLINE_CHUNKS and self.size <= most
+
+    def execute(self, limit: int, **fetched: Any) -> None:
+        """Run in the calling thread, with the threads the process's budget allows."""
+        budget = _threads.budget()
+        granted = _threads.claim(self.threads, limit)
+        try:
+            _threads.begin_loop(granted)
+            self.run(_threads.team_size(granted), **fetched)
+        finally:
+            if granted > 1:
+                _threads.end_loop()  # first, or else the next caller's team comes on top
+            budget.release(granted)
+
+    async def execute_elsewhere(self, limit: int, **fetched: Any) -> None:
+        """Run in a thread of the pool, off the event loop."""
+        await self.call_elsewhere(self.execute, limit, **fetched)
+
+    async def call_elsewhere(self, function: Callable[..., T], *args: Any, **named: Any) -> T:
+        """Call a function of this job in a thread of the pool.
+
+        Who cancels this gets his way when the thread has stopped: it works in memory of the
+        caller's.
+        """
+        submit = _threads.submit_alone if self.chain.python else _threads.submit
+        call = submit(function, *args, **named)
+        future = asyncio.wrap_future(call)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            self.plan.cancel()
+            if not call.cancel():
+                await all_done([future])
+            raise
+
+    def check(self) -> None:
+        """Raise the exception of the first failed chunk; warn of what was refused."""
+        if take_direct_refusal():
+            warnings.warn(
+                "codec_pipeline.direct_io is on, but the file system does not take direct I/O: "
+                "files are read and written through the page cache",
+                stacklevel=2,
+            )
+        if take_sync_refusal():
+            warnings.warn(
+                "codec_pipeline.fsync is on, but the file system does not sync directories: "
+                "after a power failure, names of new chunks may be missing",
+                stacklevel=2,
+            )
+        result = self.plan.failure()
+        if result is None:
+            return
+        failure = Failure(*result)
+        _, spec, *_, is_complete = self.batch[failure.task]
+        shard = self.chain.reader.shard
+        shape = [spec.shape[k] for k in self.chain.order]
+        raised = None
+        if failure.status == Status.PYTHON_ERROR:
+            assert self.call is not None
+            raised = self.call.errors[failure.code]
+            self.call.errors.clear()  # the others, lest they live as long as this one
+        error = exception_of(
+            failure,
+            keys=self.plan.keys,
+            root=None if self.plan.in_memory else str(self.store.root),  # type: ignore[union-attr]
+            ndim=self.plan.ndim,
+            codecs=self.chain.names,
+            items=self.chain.items,
+            grid=[n // m for n, m in zip(shape, shard.shape, strict=True)] if shard else (),
+            writing=self.writing,
+            overhangs=self.writing and bool(is_complete) and self.plan.merges(failure.task),
+            store=str(self.store.root if isinstance(self.store, LocalStore) else self.store),
+            meaning=self._meaning_of(failure),
+            raised=raised,
+        )
+        try:
+            raise error
+        finally:
+            del error, raised  # whose traceback leads here
+
+    def _meaning_of(self, failure: Failure) -> str:
+        # What the failure's code says, where that is a codec's own.
+        if failure.stage < 0 or not failure.code or failure.status not in CODEC_STATUSES:
+            return ""
+        explain = EXPLAIN.get(self.chain.stages[failure.depth][failure.stage])
+        return explain(failure.code) if explain is not None else ""

@@ -1,0 +1,10 @@
+"""Local files: reading at an offset, atomic replacement, handles kept open, syncing.
+
+================= =================================================================
+``_files.pyx``    reads ranges, and replaces files in one step
+``_handles.pyx``  files that are kept open from call to call
+``_sync.pyx``     directories on the disk, if writes are to be durable
+================= =================================================================
+
+May import ``runtime`` and ``_core``. What holds here: a file is replaced or stays as it was.
+"""

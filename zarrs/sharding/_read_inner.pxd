@@ -1,0 +1,55 @@
+"""Reading of the inner chunks of shards; see ``_read_inner.pyx``."""
+
+from libc.stdint cimport int64_t, uint8_t
+
+from zarrs._core cimport (
+    Axis,
+    ChainSpec,
+    Failure,
+    Input,
+    Selection,
+    Status,
+    Tasks,
+    Team,
+)
+from zarrs.indexing._region cimport Split
+from zarrs.sharding._index cimport Entry
+
+
+cdef struct InnerChunk:
+    # An inner chunk that is needed.
+    Py_ssize_t number  # among those that are touched
+    Py_ssize_t position  # in the index
+    Py_ssize_t offset
+    Py_ssize_t size  # -1: the shard does not hold it
+
+
+cdef struct ShardRead:
+    Py_ssize_t task
+    int depth  # 0: a chunk of the array
+    int64_t inner  # in which inner chunk of the outermost shard it is
+    const ChainSpec* chain
+    Input source
+    uint8_t* decoded  # the memory behind it, if it had to be decoded as a whole
+    Entry* index
+    Py_ssize_t n  # inner chunks
+    Axis* own_axes
+    Selection select
+    Split split
+    char* data  # of the first selected item
+    InnerChunk* wanted
+    Py_ssize_t n_wanted
+
+
+cdef void begin_shard(
+    const Tasks* tasks, const ChainSpec* chain, Py_ssize_t task, ShardRead* shard) noexcept nogil
+
+cdef Status find_wanted(ShardRead* shard, Failure* failure) noexcept nogil
+
+cdef void close_shard(ShardRead* shard) noexcept nogil
+
+cdef int read_opened(
+    Tasks* tasks, ShardRead* shards, Py_ssize_t n, const Team* team) except -1
+
+cdef int read_level(
+    Tasks* tasks, ShardRead* shards, Py_ssize_t n, const Team* team) except -1

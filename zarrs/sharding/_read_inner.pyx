@@ -1,0 +1,528 @@
+"""Reading of the inner chunks of shards: from some shards to one loop over all inner chunks.
+
+The shards are opened in parallel and their indexes read. Then the inner chunks that are needed are
+put into runs, neighbours in a file into one as they can be read in one go, and all runs of
+all shards run in one loop, in the order of the memory that they fill. Inner chunks that are shards
+again go through the same once more.
+"""
+
+from libc.stdint cimport int64_t, uint8_t
+from libc.stdlib cimport calloc, free, malloc, qsort
+from libc.string cimport memset
+
+from zarrs._core cimport (
+    MAX_NDIM,
+    MIN_SPLIT,
+    MISSING,
+    NO_MEMORY,
+    OK,
+    THE_FILE,
+    Axis,
+    Buffer,
+    ChainSpec,
+    Failure,
+    Input,
+    Region,
+    Selection,
+    ShardSpec,
+    Status,
+    Task,
+    Tasks,
+    Team,
+    Workspace,
+)
+from zarrs.chunks._partial cimport Source
+from zarrs.chunks._pieces cimport WAVE, open_source, read_pieces
+from zarrs.chunks._read cimport fill_region, read_region
+from zarrs.chunks._read_chunks cimport open_task
+from zarrs.filesystem._files cimport close_input, view_input
+from zarrs.indexing._region cimport (
+    first_place,
+    free_split,
+    inner_selection,
+    make_region,
+    split_selection,
+)
+from zarrs.runtime._failures cimport is_cancelled, record_failure
+from zarrs.runtime._loop cimport run_loop
+from zarrs.sharding._index cimport (
+    Entry,
+    check_entry,
+    check_overlaps,
+    count_inner_chunks,
+    narrow_input,
+    read_index,
+    unwrap_shard,
+)
+
+cdef enum:
+    MAX_TOGETHER = 64 * 1024  # a bigger encoded inner chunk is read on its own
+    TINY = 4096  # mean size of encoded inner chunks that are taken in the order of the file
+    RUN_BYTES = 512 * 1024  # decoded, of a run
+    RUNS_A_THREAD = 8  # at least so many, that threads end at the same time
+
+
+# Shards of one depth.
+cdef struct Level:
+    Tasks* tasks
+    ShardRead* shards
+
+
+# Inner chunks that a thread reads one after the other, with one read of the file if it can.
+cdef struct Run:
+    ShardRead* shard
+    Py_ssize_t first
+    Py_ssize_t count
+    const char* dst  # where its first item goes
+
+
+cdef struct Runs:
+    Tasks* tasks
+    Run* items
+
+
+cdef void begin_shard(
+    const Tasks* tasks, const ChainSpec* chain, Py_ssize_t task, ShardRead* shard,
+) noexcept nogil:
+    """Say what is selected in the shard that is a chunk of the array; ``close_shard`` ends it."""
+    memset(shard, 0, sizeof(ShardRead))
+    shard.task = task
+    shard.inner = -1
+    shard.chain = chain
+    shard.source.fd = -1
+    shard.select = tasks.items[task].select
+    shard.data = tasks.data + tasks.items[task].array_offset
+    shard.n = count_inner_chunks(chain.shard, shard.select.axes)
+
+
+cdef void close_shard(ShardRead* shard) noexcept nogil:
+    """Give back what a shard holds."""
+    if shard.depth == 0:
+        close_input(&shard.source)
+    free(shard.decoded)
+    free(shard.index)
+    free(shard.own_axes)
+    free(shard.wanted)
+    free_split(&shard.split)
+
+
+cdef Status _fill_shard(
+    const Tasks* tasks, const Selection* select, char* data, Workspace* space, Failure* failure,
+) noexcept nogil:
+    cdef Region region
+    cdef Status status = make_region(select, tasks.ndim, &tasks.layout.item, data, False,
+                                     &space.pairs, &region)
+    if status == OK:
+        status = fill_region(tasks.layout, &region, space, failure)
+    return status
+
+
+cdef int _by_offset(const void* a, const void* b) noexcept nogil:
+    cdef Py_ssize_t x = (<const InnerChunk*> a).offset
+    cdef Py_ssize_t y = (<const InnerChunk*> b).offset
+    return (x > y) - (x < y)
+
+
+cdef Status find_wanted(ShardRead* shard, Failure* failure) noexcept nogil:
+    """Look up the needed inner chunks in the index and check what it says of them."""
+    cdef const ShardSpec* spec = shard.chain.shard
+    cdef Py_ssize_t n
+    cdef Py_ssize_t* positions
+    cdef Axis parts[MAX_NDIM]
+    cdef Selection inner
+    cdef char* data
+    cdef Py_ssize_t total = 0
+    cdef Py_ssize_t i
+    cdef const Entry* entry
+    cdef InnerChunk* chunk
+    cdef Status status = split_selection(spec, &shard.select, &shard.split)
+    if status != OK:
+        return status
+    n = shard.split.n
+    shard.wanted = <InnerChunk*> malloc(max(n, <Py_ssize_t> 1) * sizeof(InnerChunk))
+    positions = <Py_ssize_t*> malloc(max(n, <Py_ssize_t> 1) * sizeof(Py_ssize_t))
+    if shard.wanted == NULL or positions == NULL:
+        free(positions)
+        return NO_MEMORY
+    for i in range(n):
+        chunk = &shard.wanted[i]
+        chunk.number = i
+        data = shard.data
+        chunk.position = inner_selection(spec, &shard.select, &shard.split, i, parts, &inner, &data)
+        positions[i] = chunk.position
+        entry = &shard.index[chunk.position]
+        status = check_entry(entry, &shard.source, spec, shard.n, failure)
+        if status > MISSING:
+            if shard.depth == 0:
+                failure.inner = chunk.position
+            free(positions)
+            return status
+        chunk.offset = entry.offset if status == OK else 0
+        chunk.size = entry.size if status == OK else -1
+        total += max(chunk.size, <Py_ssize_t> 0)
+    status = check_overlaps(shard.index, shard.n, positions, n, failure)
+    free(positions)
+    if status == OK and total < n * TINY:
+        qsort(shard.wanted, n, sizeof(InnerChunk), _by_offset)
+    shard.n_wanted = n
+    return status
+
+
+cdef void _open_shard(void* context, Py_ssize_t k, Workspace* space) noexcept nogil:
+    cdef Tasks* tasks = (<Level*> context).tasks
+    cdef ShardRead* shard = &(<Level*> context).shards[k]
+    cdef Task* task = &tasks.items[shard.task]
+    cdef Failure failure
+    if is_cancelled(tasks, shard.task):
+        return
+    memset(&failure, 0, sizeof(Failure))
+    failure.stage = THE_FILE
+    failure.inner = shard.inner
+    failure.depth = shard.depth
+    if shard.depth == 0:
+        failure.status = open_task(tasks, task, &shard.source, &failure)
+    if failure.status == OK:
+        failure.status = unwrap_shard(shard.chain, shard.n, shard.depth == 0, &shard.source,
+                                      &shard.decoded, space, &failure)
+    if failure.status == MISSING:  # or a codec says so
+        if shard.depth == 0:
+            task.failure.status = MISSING
+        failure.status = _fill_shard(tasks, &shard.select, shard.data, space, &failure)
+        if failure.status == OK:
+            return
+    if failure.status == OK:
+        failure.status = read_index(&shard.source, shard.chain.shard, shard.n, &shard.index,
+                                    &failure)
+    if failure.status == OK:
+        failure.status = find_wanted(shard, &failure)
+    if failure.status > MISSING:
+        shard.n_wanted = 0
+        record_failure(tasks, shard.task, &failure)
+
+
+cdef Py_ssize_t _next_shards(
+    Tasks* tasks, ShardRead* shard, ShardRead* inner, Workspace* space,
+) noexcept nogil:
+    # Makes shards of the inner chunks of a shard; returns how many. Missing ones are filled.
+    cdef const ShardSpec* spec = shard.chain.shard
+    cdef Py_ssize_t n = 0
+    cdef Py_ssize_t i
+    cdef const InnerChunk* chunk
+    cdef ShardRead* one
+    cdef Status status
+    cdef Failure failure
+    for i in range(shard.n_wanted):
+        chunk = &shard.wanted[i]
+        one = &inner[n]
+        memset(one, 0, sizeof(ShardRead))
+        memset(&failure, 0, sizeof(Failure))
+        failure.stage = THE_FILE
+        one.own_axes = <Axis*> malloc(max(tasks.ndim, 1) * sizeof(Axis))
+        status = OK if one.own_axes != NULL else NO_MEMORY
+        if status == OK:
+            one.data = shard.data
+            inner_selection(spec, &shard.select, &shard.split, chunk.number, one.own_axes,
+                            &one.select, &one.data)
+            if chunk.size < 0:
+                status = _fill_shard(tasks, &one.select, one.data, space, &failure)
+        if status != OK:
+            failure.status = status
+            record_failure(tasks, shard.task, &failure)
+        if status != OK or chunk.size < 0:
+            free(one.own_axes)
+            continue
+        one.task = shard.task
+        one.depth = shard.depth + 1
+        one.inner = chunk.position if shard.depth == 0 else shard.inner
+        one.chain = spec.chain
+        one.n = spec.inner_n
+        one.source = shard.source
+        narrow_input(&one.source, chunk.offset, chunk.size)
+        n += 1
+    return n
+
+
+cdef Status _region_of(
+    const Tasks* tasks, const ShardRead* shard, const InnerChunk* chunk, Buffer* pairs,
+    Region* region,
+) noexcept nogil:
+    cdef Axis parts[MAX_NDIM]
+    cdef Selection inner
+    cdef char* data = shard.data
+    inner_selection(shard.chain.shard, &shard.select, &shard.split, chunk.number, parts, &inner,
+                    &data)
+    return make_region(&inner, tasks.ndim, &tasks.layout.item, data, False, pairs, region)
+
+
+cdef const char* _first_item_of(
+    const Tasks* tasks, const ShardRead* shard, const InnerChunk* chunk,
+) noexcept nogil:
+    # Where in the array the first item of an inner chunk goes.
+    cdef Axis parts[MAX_NDIM]
+    cdef Selection inner
+    cdef char* data = shard.data
+    inner_selection(shard.chain.shard, &shard.select, &shard.split, chunk.number, parts, &inner,
+                    &data)
+    return first_place(&inner, tasks.ndim, data)
+
+
+cdef inline bint _is_simple(const ShardRead* shard) noexcept nogil:
+    # Whether what is selected in an inner chunk is one box.
+    return not shard.select.has_lists and not shard.select.has_points
+
+
+cdef bint _goes_with(
+    const Tasks* tasks, const ShardRead* shard, const InnerChunk* chunk, Py_ssize_t low,
+    Py_ssize_t high,
+) noexcept nogil:
+    # Whether an inner chunk is read in one go with the range from `low` to `high`; below 0: none.
+    cdef Region region
+    if chunk.size < 0 or low < 0:
+        return True
+    if chunk.size > MAX_TOGETHER or chunk.offset < high or chunk.offset - high > tasks.max_gap or (
+        chunk.offset + chunk.size - low > tasks.max_span
+    ):
+        return False
+    if shard.chain.shard.chain.is_raw and _is_simple(shard):
+        # Of raw bytes no more than is needed
+        _region_of(tasks, shard, chunk, NULL, &region)
+        return 4 * (region.high - region.low) >= chunk.size
+    return True
+
+
+cdef Py_ssize_t _cut_runs(
+    const Tasks* tasks, ShardRead* shard, Py_ssize_t most, Run* runs,
+) noexcept nogil:
+    # Cuts a shard's needed inner chunks into runs of at most `most`; returns how many.
+    cdef Py_ssize_t n = 0
+    cdef Py_ssize_t low = -1
+    cdef Py_ssize_t high = -1
+    cdef Py_ssize_t i
+    cdef const InnerChunk* chunk
+    cdef Run* run = NULL
+    for i in range(shard.n_wanted):
+        chunk = &shard.wanted[i]
+        if run == NULL or run.count == most or not _goes_with(tasks, shard, chunk, low, high):
+            run = &runs[n]
+            n += 1
+            run.shard = shard
+            run.first = i
+            run.count = 0
+            run.dst = _first_item_of(tasks, shard, chunk)
+            low = -1
+        run.count += 1
+        if chunk.size >= 0:
+            if low < 0:
+                low = chunk.offset
+            high = chunk.offset + chunk.size
+            if chunk.size > MAX_TOGETHER:
+                run = NULL
+    return n
+
+
+cdef void _read_run(void* context, Py_ssize_t k, Workspace* space) noexcept nogil:
+    cdef Tasks* tasks = (<Runs*> context).tasks
+    cdef const Run* run = &(<Runs*> context).items[k]
+    cdef const ShardRead* shard = run.shard
+    cdef const InnerChunk* chunk
+    cdef const uint8_t* bytes = NULL
+    cdef Py_ssize_t low = 0
+    cdef Py_ssize_t high = 0
+    cdef Py_ssize_t present = 0
+    cdef Py_ssize_t i
+    cdef Failure failure
+    cdef Region region
+    cdef Input source
+    if is_cancelled(tasks, shard.task):
+        return
+    memset(&failure, 0, sizeof(Failure))
+    failure.depth = shard.depth + 1
+    failure.stage = THE_FILE
+    for i in range(run.first, run.first + run.count):
+        chunk = &shard.wanted[i]
+        if chunk.size >= 0:
+            if present == 0:
+                low = chunk.offset
+            high = chunk.offset + chunk.size
+            present += 1
+    if present > 1:
+        failure.inner = shard.inner
+        failure.status = view_input(&shard.source, high - low, low, &space.span, &bytes, &failure)
+    for i in range(run.first, run.first + run.count):
+        if failure.status != OK:
+            break
+        chunk = &shard.wanted[i]
+        failure.inner = chunk.position if shard.depth == 0 else shard.inner
+        failure.status = _region_of(tasks, shard, chunk, &space.pairs, &region)
+        if failure.status != OK:
+            break
+        if chunk.size < 0:
+            failure.status = fill_region(tasks.layout, &region, space, &failure)
+            continue
+        source = shard.source
+        if present > 1:
+            source.data = bytes + (chunk.offset - low)
+            source.size = chunk.size
+        else:
+            narrow_input(&source, chunk.offset, chunk.size)
+        failure.status = read_region(&source, shard.chain.shard.chain, &tasks.layout.item,
+                                     &region, space, &failure)
+        if failure.status == MISSING:  # says a codec
+            failure.status = fill_region(tasks.layout, &region, space, &failure)
+    if failure.status != OK:
+        record_failure(tasks, shard.task, &failure)
+
+
+cdef int _by_destination(const void* a, const void* b) noexcept nogil:
+    cdef const char* x = (<const Run*> a).dst
+    cdef const char* y = (<const Run*> b).dst
+    return (x > y) - (x < y)
+
+
+cdef int _read_wanted(
+    Tasks* tasks, ShardRead* shards, Py_ssize_t n_shards, const Team* team,
+) except -1:
+    # Reads the inner chunks of open shards.
+    cdef Py_ssize_t n_wanted = 0
+    cdef Py_ssize_t n = 0
+    cdef Py_ssize_t i, most
+    cdef Runs runs
+    for i in range(n_shards):
+        n_wanted += shards[i].n_wanted
+    if n_wanted == 0:
+        return 0
+    runs.tasks = tasks
+    runs.items = <Run*> malloc(n_wanted * sizeof(Run))
+    if runs.items == NULL:
+        raise MemoryError(f"no memory for a plan of {n_wanted} inner chunks")
+    with nogil:
+        most = RUN_BYTES // max(<int64_t> 1, shards[0].chain.shard.inner_nbytes)
+        most = max(<Py_ssize_t> 1, min(most, n_wanted // (RUNS_A_THREAD * team.threads)))
+        for i in range(n_shards):
+            n += _cut_runs(tasks, &shards[i], most, runs.items + n)
+        qsort(runs.items, n, sizeof(Run), _by_destination)
+    try:
+        if _are_big(tasks, runs.items, n):
+            _read_in_pieces(&runs, n, team)
+        else:
+            with nogil:
+                run_loop(_read_run, &runs, n, 1, team)
+    finally:
+        free(runs.items)
+    return 0
+
+
+cdef bint _are_big(const Tasks* tasks, const Run* runs, Py_ssize_t n) noexcept nogil:
+    # Whether so much is needed of inner chunks that threads share them piece by piece.
+    cdef const ChainSpec* chain = runs[0].shard.chain.shard.chain
+    cdef Py_ssize_t needed = 0
+    cdef Py_ssize_t i
+    cdef Region region
+    if runs[0].shard.chain.shard.inner_nbytes < MIN_SPLIT or not (
+        chain.is_raw or chain.is_blosc
+    ):
+        return False
+    for i in range(n):  # chunks as big as this are alone in their runs
+        if not _is_simple(runs[i].shard):
+            return False
+        _region_of(tasks, runs[i].shard, &runs[i].shard.wanted[runs[i].first], NULL, &region)
+        needed += region.high - region.low
+    return needed >= n * MIN_SPLIT
+
+
+# Of the runs of one inner chunk each, those that are open at the same time.
+cdef struct Wave:
+    Runs* runs
+    Py_ssize_t first
+    Source* sources
+
+
+cdef void _open_inner_chunk(void* context, Py_ssize_t k, Workspace* space) noexcept nogil:
+    cdef const Wave* wave = <const Wave*> context
+    cdef Tasks* tasks = wave.runs.tasks
+    cdef const Run* run = &wave.runs.items[wave.first + k]
+    cdef Source* source = &wave.sources[k]
+    cdef const ShardRead* shard = run.shard
+    cdef const InnerChunk* chunk = &shard.wanted[run.first]
+    cdef Failure failure
+    memset(source, 0, sizeof(Source))
+    if is_cancelled(tasks, shard.task):
+        return
+    memset(&failure, 0, sizeof(Failure))
+    _region_of(tasks, shard, chunk, NULL, &source.region)  # one box: it cannot fail
+    if chunk.size < 0:
+        fill_region(tasks.layout, &source.region, NULL, &failure)  # nor can this, of plain items
+        return
+    source.task = shard.task
+    source.depth = shard.depth + 1
+    source.inner = chunk.position if shard.depth == 0 else shard.inner
+    source.input = shard.source
+    narrow_input(&source.input, chunk.offset, chunk.size)
+    failure.depth = source.depth
+    failure.inner = source.inner
+    failure.status = open_source(source, tasks, shard.chain.shard.chain, &failure)
+    if failure.status != OK:
+        record_failure(tasks, shard.task, &failure)
+
+
+cdef int _read_in_pieces(Runs* runs, Py_ssize_t n, const Team* team) except -1:
+    cdef const ChainSpec* chain = runs.items[0].shard.chain.shard.chain
+    cdef Py_ssize_t count
+    cdef Wave wave
+    wave.runs = runs
+    wave.first = 0
+    wave.sources = <Source*> calloc(min(n, <Py_ssize_t> WAVE), sizeof(Source))
+    if wave.sources == NULL:
+        raise MemoryError("no memory for a read")
+    try:
+        while wave.first < n:
+            count = min(n - wave.first, <Py_ssize_t> WAVE)
+            with nogil:
+                run_loop(_open_inner_chunk, &wave, count, 1, team)
+            read_pieces(runs.tasks, chain, wave.sources, count, team)
+            wave.first += count
+    finally:
+        free(wave.sources)
+    return 0
+
+
+cdef int read_opened(
+    Tasks* tasks, ShardRead* shards, Py_ssize_t n, const Team* team,
+) except -1:
+    """Read from open shards, all at the same depth, the inner chunks that are wanted."""
+    cdef Py_ssize_t n_inner = 0
+    cdef Py_ssize_t n_wanted = 0
+    cdef Py_ssize_t i
+    cdef ShardRead* inner
+    if n == 0 or shards[0].chain.shard.chain.shard == NULL:
+        return _read_wanted(tasks, shards, n, team)
+    for i in range(n):
+        n_wanted += shards[i].n_wanted
+    inner = <ShardRead*> malloc(max(n_wanted, 1) * sizeof(ShardRead))
+    if inner == NULL:
+        raise MemoryError(f"no memory for a plan of {n_wanted} inner shards")
+    try:
+        with nogil:
+            for i in range(n):
+                n_inner += _next_shards(tasks, &shards[i], inner + n_inner, team.spaces[0])
+        return read_level(tasks, inner, n_inner, team)
+    finally:
+        free(inner)
+
+
+cdef int read_level(
+    Tasks* tasks, ShardRead* shards, Py_ssize_t n, const Team* team,
+) except -1:
+    """Open shards, all at the same depth, read them, and close them."""
+    cdef Level level
+    cdef Py_ssize_t i
+    level.tasks = tasks
+    level.shards = shards
+    try:
+        with nogil:
+            run_loop(_open_shard, &level, n, 1, team)
+        return read_opened(tasks, shards, n, team)
+    finally:
+        with nogil:
+            for i in range(n):
+                close_shard(&shards[i])
