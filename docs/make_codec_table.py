@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 import codec_table as table  # noqa: E402
+import dtype_table  # noqa: E402
 import numpy as np  # noqa: E402
 import zarr  # noqa: E402
 
@@ -141,7 +142,7 @@ def ask_peers(rust: str) -> dict[str, Any]:
                 return table.make_array(path, row, dtype)
 
             answers[dtype] = ask_pipeline(make, table.make_data(row, dtype), name)
-    for case in table.DTYPE_CASES:
+    for case in dtype_table.DTYPE_CASES:
         if case.newer_zarr():
             sys.exit(f"{case.name} needs {case.newer_zarr()}")
         print(case.name, flush=True)
@@ -214,8 +215,8 @@ def peer_verdicts(
 
 def dtype_lines(peers: dict[str, Any]) -> list[str]:
     out = []
-    for row in table.DTYPES:
-        cases = [case for case in table.DTYPE_CASES if case.row is row]
+    for row in dtype_table.DTYPES:
+        cases = [case for case in dtype_table.DTYPE_CASES if case.row is row]
         forms = ", ".join(code(text_of(dtype)) for dtype in row.dtypes)
         cells = [f"`{row.name}`", forms, OURS[table.NATIVE]]
         for peer in ("default", "fused"):
@@ -227,7 +228,7 @@ def dtype_lines(peers: dict[str, Any]) -> list[str]:
 
 
 def dtype_verdicts(
-    peers: dict[str, Any], cases: list[table.DtypeCase], peer: str
+    peers: dict[str, Any], cases: list[dtype_table.DtypeCase], peer: str
 ) -> Iterable[tuple[str, str]]:
     for case in cases:
         label = f"{code(text_of(case.dtype))} in format {case.zarr_format}"
@@ -300,7 +301,7 @@ def page(peers: dict[str, Any]) -> str:
         *dtype_lines(peers),
         "",
         "zarr has no data type for these, among them those of the package `ml_dtypes`: "
-        + ", ".join(map(code, table.NO_DTYPES))
+        + ", ".join(map(code, dtype_table.NO_DTYPES))
         + ".",
         "",
     ]

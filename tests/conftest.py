@@ -13,6 +13,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 sys.path.insert(0, str(Path(__file__).resolve().parent / "support"))
 
 from helpers import PIPELINE
+from stores import Services
 
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis-zarrs")
 
@@ -41,3 +42,11 @@ def native(pipeline: None) -> Iterator[None]:
     """Anything that would fall back to zarr's own pipeline raises."""
     with zarr.config.set({"codec_pipeline.strict": True}):
         yield
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[Services]:
+    """Servers on the loopback, for all tests of a process."""
+    running = Services()
+    yield running
+    running.close()

@@ -14,14 +14,7 @@ import pytest
 import zarr
 from helpers import assert_same, chunk_file, ours_open, run_child, stock_read
 from numcodecs import Zstd
-from zarr.codecs import (
-    BloscCodec,
-    BytesCodec,
-    Crc32cCodec,
-    GzipCodec,
-    TransposeCodec,
-    ZstdCodec,
-)
+from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
 
 import zarrs
 

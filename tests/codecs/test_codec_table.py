@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import codec_table as table
+import dtype_table
 import ml_dtypes
 import numcodecs
 import numpy as np
 import pytest
 import zarr
-from codec_table import NATIVE, PYTHON, SHAPE, ZARR, CodecRow, DtypeCase
+from codec_table import NATIVE, PYTHON, SHAPE, ZARR, CodecRow
+from dtype_table import DtypeCase
 from helpers import (
     ROOT,
     SUPPORT,
@@ -200,7 +202,7 @@ def test_we_write_zarr_reads(strict: None, tmp_path: Path, row: CodecRow, dtype:
 
 RECORDED = json.loads((SUPPORT / "zarr2_chunks.json").read_text("utf-8"))
 NAMES_2 = {f"{row.name} {dtype}": row for row in table.CODECS for dtype in row.dtypes}
-CASES_2 = {f"{c.name} {i}": c for c in table.DTYPE_CASES for i in range(len(c.row.fills))}
+CASES_2 = {f"{c.name} {i}": c for c in dtype_table.DTYPE_CASES for i in range(len(c.row.fills))}
 
 
 def recorded_values(kept: Any, array: zarr.Array) -> np.ndarray:
@@ -239,7 +241,8 @@ def test_zarr_2_has_stored_everything() -> None:
 
 
 dtype_cases = pytest.mark.parametrize(
-    "case", [pytest.param(case, id=case.name, marks=needs(case)) for case in table.DTYPE_CASES]
+    "case",
+    [pytest.param(case, id=case.name, marks=needs(case)) for case in dtype_table.DTYPE_CASES],
 )
 
 
@@ -296,7 +299,7 @@ def test_fill_values(native: None, tmp_path: Path, case: DtypeCase) -> None:
 def registered(name: str) -> str:
     """The name in this release of zarr of a data type of the table."""
     contents = data_type_registry.contents
-    return name if name in contents else {v: k for k, v in table.ALIASES.items()}[name]
+    return name if name in contents else {v: k for k, v in dtype_table.ALIASES.items()}[name]
 
 
 def registered_codecs() -> set[tuple[int, str]]:
@@ -348,18 +351,20 @@ def test_zarr_cannot_make_an_array_of_it(tmp_path: Path, zarr_format: int, name:
 
 
 def test_the_table_has_every_data_type() -> None:
-    names = {table.ALIASES.get(name, name) for name in data_type_registry.contents}
+    names = {dtype_table.ALIASES.get(name, name) for name in data_type_registry.contents}
     kinds = {
         name: kind
         for name, kind in data_type_registry.contents.items()
         if kind.__module__.startswith("zarr.")
     }
-    assert {table.ALIASES.get(name, name) for name in kinds} == {row.name for row in table.DTYPES}
-    assert len(names) >= len(table.DTYPES)
+    assert {dtype_table.ALIASES.get(name, name) for name in kinds} == {
+        row.name for row in dtype_table.DTYPES
+    }
+    assert len(names) >= len(dtype_table.DTYPES)
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
-@pytest.mark.parametrize("name", table.NO_DTYPES)
+@pytest.mark.parametrize("name", dtype_table.NO_DTYPES)
 def test_zarr_has_no_such_data_type(tmp_path: Path, name: str, zarr_format: int) -> None:
     dtype = np.dtype(getattr(ml_dtypes, name, None) or name)
     with pytest.raises(ValueError, match=r"[Dd]ata type"):

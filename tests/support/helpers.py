@@ -21,14 +21,7 @@ import numcodecs
 import numpy as np
 import zarr
 from packaging.version import Version
-from zarr.codecs import (
-    BloscCodec,
-    BytesCodec,
-    Crc32cCodec,
-    GzipCodec,
-    TransposeCodec,
-    ZstdCodec,
-)
+from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
 from zarr.errors import UnstableSpecificationWarning
 
 import zarrs

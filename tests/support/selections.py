@@ -6,13 +6,7 @@ from typing import Any
 
 import numpy as np
 import zarr
-from helpers import (
-    CORE_CHAINS,
-    Chain,
-    assert_same,
-    chain_arguments,
-    make_data,
-)
+from helpers import CORE_CHAINS, Chain, assert_same, chain_arguments, make_data
 from hypothesis import strategies as st
 from shards import SHARDING, Coords
 

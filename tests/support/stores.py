@@ -21,12 +21,7 @@ import pytest
 import zarr
 from helpers import ZARR_34, stock
 from zarr import storage
-from zarr.abc.store import (
-    ByteRequest,
-    OffsetByteRequest,
-    RangeByteRequest,
-    Store,
-)
+from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import (
@@ -556,14 +551,6 @@ class Services:
         for server in (self._http, self._s3):
             if server is not None:
                 server.close()
-
-
-@pytest.fixture(scope="session")
-def services() -> Iterator[Services]:
-    """Servers on the loopback, for all tests of a process."""
-    running = Services()
-    yield running
-    running.close()
 
 
 # ------------------------------------------------------------------------------- kinds of store
