@@ -58,7 +58,7 @@ def _data(dtype: str) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("dtype", ["<f4", "V3"])
 @pytest.mark.parametrize("name", CHAINS)
-def test_selections(native: None, tmp_path: Path, name: str, dtype: str, order: str) -> None:
+def test_selections(native: None, tmp_path: Path, name: str, dtype: str, order: Any) -> None:
     if "serializer" in CHAINS[name] and dtype == "V3":
         dtype = ">u2"
     data = _data(dtype)

@@ -106,33 +106,33 @@ def test_format_2_without_fill_value(native: None, tmp_path: Path, dtype: str) -
 
 # --------------------------------------------------------------------------- empty chunks
 
-Write = Callable[[zarr.Array, np.ndarray], None]
+Write = Callable[[zarr.Array[Any], np.ndarray], None]
 
 
-def _all_fill(array: zarr.Array, fill: np.ndarray) -> None:
+def _all_fill(array: zarr.Array[Any], fill: np.ndarray) -> None:
     array[...] = np.full(array.shape, fill, array.dtype)
 
 
-def _scalar_fill(array: zarr.Array, fill: np.ndarray) -> None:
+def _scalar_fill(array: zarr.Array[Any], fill: np.ndarray) -> None:
     array[...] = fill[()]
 
 
-def _some(array: zarr.Array, fill: np.ndarray) -> None:
+def _some(array: zarr.Array[Any], fill: np.ndarray) -> None:
     array[1:4] = make_data(array.dtype, (3, 6), seed=1)
 
 
-def _then_empty(array: zarr.Array, fill: np.ndarray) -> None:
+def _then_empty(array: zarr.Array[Any], fill: np.ndarray) -> None:
     array[...] = make_data(array.dtype, array.shape, seed=1)
     array[0:5] = np.full((5, 6), fill, array.dtype)
 
 
-def _part_by_part(array: zarr.Array, fill: np.ndarray) -> None:
+def _part_by_part(array: zarr.Array[Any], fill: np.ndarray) -> None:
     array[...] = make_data(array.dtype, array.shape, seed=1)
     for row in range(4):
         array[row] = np.full(6, fill, array.dtype)
 
 
-def _edge(array: zarr.Array, fill: np.ndarray) -> None:
+def _edge(array: zarr.Array[Any], fill: np.ndarray) -> None:
     array[6:, 4:] = make_data(array.dtype, (1, 2), seed=1)
     array[6:, 4:] = np.full((1, 2), fill, array.dtype)
 
@@ -316,7 +316,7 @@ def test_read_missing_chunks_of_what_falls_back(tmp_path: Path) -> None:
         ):
             array = create(store, CHAIN["zstd"], (6, 4), (3, 4), "<i4", **kw)
             with pytest.raises(ChunkNotFoundError):
-                array.oindex[[0, 5], :]
+                array.oindex[[0, 5], :]  # type: ignore[index]  # zarr takes lists, too
 
 
 # ------------------------------------------------------------------------ complete chunks

@@ -67,7 +67,7 @@ def test_times(
 @pytest.mark.parametrize("name", NUMBERS)
 def test_numbers(native: None, tmp_path: Path, name: str, order: str, zarr_format: Any) -> None:
     dtype = np.dtype(order + name)
-    fills = [1, 0]
+    fills: list[float] = [1, 0]
     if dtype.kind in "fc":
         fills += [np.nan, -0.0, np.inf]
     for number, fill in enumerate(fills):
@@ -109,10 +109,10 @@ def test_fields_of_mixed_byte_order(native: None, tmp_path: Path, null: bool) ->
     got = np.asarray(array[...])
     for name in ("n", "t", "d"):
         order = ">" if got.dtype[name].byteorder == ">" else "<"
-        bits = np.frombuffer(
+        stored = np.frombuffer(
             np.ascontiguousarray(got[name]).tobytes(), f"{order}i{got.dtype[name].itemsize}"
         )
         wanted = np.frombuffer(item[name].tobytes(), f"=i{native_order[name].itemsize}")
-        assert bits.tolist() == wanted.tolist() * 3, name
+        assert stored.tolist() == wanted.tolist() * 3, name
     assert got["f"].tolist() == [float(item["f"])] * 3
     assert got["b"].tolist() == [item["b"][()]] * 3

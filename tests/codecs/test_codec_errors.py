@@ -57,7 +57,7 @@ def test_exceptions(
 
     Hooked.hooks["k"], HookedAsync.hooks["k"] = hook, later
     codec: Any = (HookedAsync if asynchronous else Hooked)("k")
-    shards = {"shards": (8, 4)} if sharded else {}
+    shards: dict[str, Any] = {"shards": (8, 4)} if sharded else {}
     array = zarr.create_array(
         tmp_path, shape=(8, 8), chunks=(4, 4), dtype="i4", compressors=[codec], **shards
     )
@@ -106,7 +106,7 @@ def test_exceptions_are_let_go(native: None, tmp_path: Path, inner: bool) -> Non
         return data
 
     Hooked.hooks["k"] = hook
-    shards = {"shards": (128, 64)} if inner else {}
+    shards: dict[str, Any] = {"shards": (128, 64)} if inner else {}
     array = zarr.create_array(
         tmp_path, shape=(128, 64), chunks=(4, 4), dtype="i4", compressors=[Hooked("k")], **shards
     )

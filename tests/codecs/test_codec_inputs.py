@@ -188,7 +188,7 @@ def test_loop_of_the_caller() -> None:
 # -------------------------------------------------------------------------------- manners
 
 
-def hooked_array(hook: Callable[[str, Any, Any], Any], **kw: Any) -> zarr.Array:
+def hooked_array(hook: Callable[[str, Any, Any], Any], **kw: Any) -> zarr.Array[Any]:
     """Four chunks of int32 behind an array-to-array codec that does what a test wants."""
     HookedArray.hooks["k"] = hook
     how: dict[str, Any] = {"filters": [HookedArray("k")], "compressors": [ZstdCodec()], **kw}
@@ -345,7 +345,7 @@ def test_nothing_to_store(native: None, tmp_path: Path, where: str, store: str) 
     Hooked.hooks["k"] = _none_of_seven
     mine = Hooked("k")
     bare = ShardingCodec(chunk_shape=(2, 2), codecs=[LITTLE, mine], index_location="start")
-    how: dict[str, Any] = {
+    hows: dict[str, dict[str, Any]] = {
         "plain": {"chunks": (4, 4), "compressors": [mine, ZstdCodec()]},
         "shard": {"chunks": (2, 2), "shards": (4, 4), "compressors": [mine, ZstdCodec()]},
         "around": {
@@ -358,7 +358,8 @@ def test_nothing_to_store(native: None, tmp_path: Path, where: str, store: str) 
             "serializer": ShardingCodec(chunk_shape=(4, 4), codecs=[bare]),
             "compressors": [],
         },
-    }[where]
+    }
+    how = hows[where]
     places = [str(tmp_path / "a"), str(tmp_path / "b")]
     targets: list[Any] = places if store == "files" else [MemoryStore(), MemoryStore()]
     data = DATA.copy()

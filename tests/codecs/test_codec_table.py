@@ -61,11 +61,12 @@ def same(actual: Any, expected: Any, what: str = "") -> None:
     assert list(map(type, actual.ravel())) == list(map(type, expected.ravel())), what
 
 
-def check_reads(array: zarr.Array, expected: np.ndarray) -> None:
+def check_reads(array: zarr.Array[Any], expected: np.ndarray) -> None:
     """Read an array whole, in windows and with strides, and by index arrays."""
     for selection in (*BASIC, np.s_[...]):
         same(array[selection], expected[selection], f"{selection}")
-    rows, columns = [0, 4, 5, 12, 3], [10, 1, 1, 7]
+    rows: Any = [0, 4, 5, 12, 3]  # zarr's annotations have no lists
+    columns: Any = [10, 1, 1, 7]
     same(array.oindex[rows, columns], expected[np.ix_(rows, columns)], "oindex")
     same(array.vindex[rows[:4], columns], expected[rows[:4], columns], "vindex")
     mask = np.arange(SHAPE[0]) % 3 == 1
@@ -205,7 +206,7 @@ NAMES_2 = {f"{row.name} {dtype}": row for row in table.CODECS for dtype in row.d
 CASES_2 = {f"{c.name} {i}": c for c in dtype_table.DTYPE_CASES for i in range(len(c.row.fills))}
 
 
-def recorded_values(kept: Any, array: zarr.Array) -> np.ndarray:
+def recorded_values(kept: Any, array: zarr.Array[Any]) -> np.ndarray:
     """What zarr 2 read of it."""
     dtype = np.dtype(array.dtype)
     if dtype.kind in "TO":
@@ -325,7 +326,7 @@ def test_the_table_has_every_codec() -> None:
 
 
 @pytest.mark.parametrize(("zarr_format", "name"), table.CANNOT)
-def test_zarr_cannot_make_an_array_of_it(tmp_path: Path, zarr_format: int, name: str) -> None:
+def test_zarr_cannot_make_an_array_of_it(tmp_path: Path, zarr_format: Any, name: str) -> None:
     def create(**arguments: Any) -> None:
         with stock():
             array = zarr.create_array(
@@ -365,7 +366,7 @@ def test_the_table_has_every_data_type() -> None:
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
 @pytest.mark.parametrize("name", dtype_table.NO_DTYPES)
-def test_zarr_has_no_such_data_type(tmp_path: Path, name: str, zarr_format: int) -> None:
+def test_zarr_has_no_such_data_type(tmp_path: Path, name: str, zarr_format: Any) -> None:
     dtype = np.dtype(getattr(ml_dtypes, name, None) or name)
     with pytest.raises(ValueError, match=r"[Dd]ata type"):
         zarr.create_array(store=str(tmp_path), shape=(4,), dtype=dtype, zarr_format=zarr_format)

@@ -88,7 +88,7 @@ def test_codecs_that_read(native: None, tmp_path: Path, style: str, sharded: boo
         tmp_path / "inner", shape=(4,), chunks=(1,), dtype="i4", compressors=[own("xor", style)]
     )
     inner[...] = [1, 2, 3, 4]
-    how = {"chunks": (4, 4), "shards": (16, 16)} if sharded else {"chunks": (8, 8)}
+    how: dict[str, Any] = {"chunks": (4, 4), "shards": (16, 16)} if sharded else {"chunks": (8, 8)}
     array = zarr.create_array(
         tmp_path / "outer", shape=(32, 32), dtype="i4",
         compressors=[Difference(str(tmp_path / "inner")), ZstdCodec()], **how,
@@ -136,7 +136,7 @@ def test_nobody_waits_for_a_codec(
         return data
 
     Hooked.hooks["k"] = hook
-    how: dict[str, Any] = {
+    hows: dict[str, dict[str, Any]] = {
         "plain": {"chunks": (4, 4), "compressors": [Hooked("k")]},
         "shard": {"chunks": (2, 2), "shards": (4, 4), "compressors": [Hooked("k")]},
         "around": {
@@ -144,7 +144,8 @@ def test_nobody_waits_for_a_codec(
             "serializer": ShardingCodec(chunk_shape=(2, 2), codecs=[LITTLE]),
             "compressors": [Hooked("k")],
         },
-    }[where]
+    }
+    how = hows[where]
     array = zarr.create_array(kind.new(tmp_path / "a", services), shape=(8, 8), dtype="i4", **how)
     array[...] = DATA
     other = CHAIN["xor-async-zstd-crc32c"].create(kind.new(tmp_path / "b", services))
@@ -220,7 +221,7 @@ def test_cancelled(native: None, tmp_path: Path, asynchronous: bool) -> None:
     assert_same(array[...], data)
 
 
-def _slow_array(path: str, asynchronous: bool) -> tuple[zarr.Array, np.ndarray]:
+def _slow_array(path: str, asynchronous: bool) -> tuple[zarr.Array[Any], np.ndarray]:
     def hook(now: str, data: Any, spec: Any) -> Any:
         if now == "decode":
             time.sleep(0.02)
@@ -253,7 +254,7 @@ def child_interrupted(path: str, asynchronous: bool) -> None:
             emit("interrupted")
     Hooked.hooks.clear()
     HookedAsync.hooks.clear()
-    emit(bool((array[...] == data).all()))
+    emit(bool((np.asarray(array[...]) == data).all()))
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -302,10 +303,12 @@ def child_that_forks(path: str) -> None:
         if child == 0:
             signal.alarm(20)
             array[2:5] = 1
-            fine = bool((array[5:] == data[5:]).all()) and bool((array[2:5] == 1).all())
+            fine = bool((np.asarray(array[5:]) == data[5:]).all()) and bool(
+                (np.asarray(array[2:5]) == 1).all()
+            )
             os._exit(0 if fine else 1)
         emit(os.waitpid(child, 0)[1])
-        emit(bool((array[5:] == data[5:]).all()))
+        emit(bool((np.asarray(array[5:]) == data[5:]).all()))
 
 
 def test_fork(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def value(array: Any, number: int) -> Any:
     return (str(number) if number else "") if array.dtype.kind in "TO" else number
 
 
-def make_array(path: Path, kind: str) -> zarr.Array:
+def make_array(path: Path, kind: str) -> zarr.Array[Any]:
     keywords = {"dtype": "<i4", "chunks": (4, 6)} | KINDS[kind]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Combining a .sharding_indexed. codec")
@@ -303,7 +303,7 @@ def test_local_stores_that_are_not_synced(tmp_path: Path, kind: str) -> None:
 
 def test_fallback_is_not_synced(tmp_path: Path) -> None:
     """What zarr's own pipeline writes; strict mode refuses it."""
-    index = [BytesCodec(), Crc32cCodec(), Crc32cCodec()]
+    index: list[Any] = [BytesCodec(), Crc32cCodec(), Crc32cCodec()]
     codec = ShardingCodec(chunk_shape=(2,), index_codecs=index)
     with fsync():
         array = zarr.create_array(str(tmp_path), shape=(4,), chunks=(4,), dtype="<i4",

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Combining a .sharding_indexed. c
 
 
 def direct_write(
-    array: zarr.Array, grid: Coords, batch: list[tuple[Coords, Any, Any]], value: np.ndarray
+    array: zarr.Array[Any], grid: Coords, batch: list[tuple[Coords, Any, Any]], value: np.ndarray
 ) -> None:
     """Hand `batch` (chunk, selection in it, selection in `value`) to the pipeline as it is."""
     inner = array._async_array

@@ -35,6 +35,7 @@ from shards import SHARDING, Coords
 
 from zarrs import pipeline as pipeline_module
 from zarrs.execution import _job as job_module
+from zarrs.indexing._make_plan import make_plan
 
 # zarr's own pipeline has something to say about codecs around shards
 pytestmark = pytest.mark.filterwarnings("ignore:Combining a .sharding_indexed. codec")
@@ -234,7 +235,7 @@ def test_small_axes(
     table += [Pick("mask", some_mask(shape, share, 1)) for share in (0.0, 0.5, 1.0)]
     for axis in range(n):
         for other in (0, slice(None), slice(None, None, 2)):
-            key = [other] * n
+            key: list[Any] = [other] * n
             for index in (repeated[axis], one[axis], backward[axis], some_mask(shape[axis], 0.5)):
                 key[axis] = index
                 table.append(Pick("oindex", tuple(key)))
@@ -336,7 +337,7 @@ def test_threads(
 def plans(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, float]]:
     """Every plan that is made from now on, and the seconds that it took."""
     made: list[tuple[Any, float]] = []
-    real = pipeline_module.make_plan
+    real = make_plan
 
     def timed(*args: Any) -> Any:
         start = time.thread_time()

@@ -38,7 +38,7 @@ CHUNKS = (20, 30)
 SHAPE = (320, 300)
 
 
-def forked(work: Callable[[], Any]) -> int:
+def forked(work: Callable[..., Any]) -> int:
     """Fork, and do some work in the child; return how that ended."""
     pid = os.fork()
     if pid == 0:
@@ -115,7 +115,7 @@ def child_unused(path: str) -> None:
     read_and_write(array)
 
 
-def read_and_write(array: zarr.Array) -> None:
+def read_and_write(array: zarr.Array[Any]) -> None:
     assert_same(array[...], make_data("<f8", SHAPE))
     array[3:50] = make_data("<f8", SHAPE)[3:50]
     assert_same(array[...], make_data("<f8", SHAPE))
@@ -216,7 +216,7 @@ def test_files_that_other_threads_used_are_not_lost(tmp_path: Path) -> None:
 def child_same_names(path: str) -> None:
     """Parent and children write one chunk, all with the same idea of a random name."""
     allow_forks()
-    os.urandom = lambda n: bytes(n)  # type: ignore[assignment]
+    os.urandom = lambda n: bytes(n)
     array = ours_open(path)
     array[...] = 1
     ready = multiprocessing.get_context("fork").Barrier(4)
@@ -253,7 +253,7 @@ def test_names_of_temporary_files_do_not_collide(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------- multiprocessing
 
 
-def process_sum(array: zarr.Array, rows: slice) -> float:
+def process_sum(array: zarr.Array[Any], rows: slice) -> float:
     """Read rows, write them back, and add them up."""
     values = np.asarray(array[rows])
     array[rows] = values
@@ -283,7 +283,7 @@ def test_worker_processes(tmp_path: Path, method: str) -> None:
 # ----------------------------------------------------------------------------- a data loader
 
 
-def load(array: zarr.Array, asked: Any, batches: Any) -> None:
+def load(array: zarr.Array[Any], asked: Any, batches: Any) -> None:
     """A worker: batches of rows, as they are asked for, until there is nothing to do."""
     while (rows := asked.get()) is not None:
         batches.put((rows, np.asarray(array.oindex[rows])))

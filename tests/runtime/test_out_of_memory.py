@@ -260,11 +260,11 @@ def values(case: Case, seed: int) -> np.ndarray:
     """Values of an array; with another seed, others in every place."""
     numbers = np.arange(np.prod(case.shape)).reshape(case.shape) % 30 + 1 + 40 * seed
     if case.dtype == "|b1":
-        return numbers % 2 == seed
+        return np.asarray(numbers % 2 == seed)
     if isinstance(case.dtype, VariableLengthUTF8):
         return numbers.astype("U3").astype(case.dtype.to_native_dtype())
     if isinstance(case.dtype, VariableLengthBytes):
-        return np.frompyfunc(lambda x: str(x).encode(), 1, 1)(numbers)
+        return np.asarray(np.frompyfunc(lambda x: str(x).encode(), 1, 1)(numbers))
     return numbers.astype(case.dtype)
 
 

@@ -66,7 +66,7 @@ def child_threads(paths: list[str], callers: int, workers: int, rounds: int) -> 
         try:
             for k in range(rounds):
                 mine[rows] = DATA[rows] + k
-                assert_same(mine[...][rows], DATA[rows] + k)
+                assert_same(np.asarray(mine[...])[rows], DATA[rows] + k)
             mine[rows] = DATA[rows]
         except BaseException as error:
             errors.append(error)
@@ -149,14 +149,14 @@ def child_openmp(library: str, path: str, callers: int) -> None:
     array = ours_open(path)
     errors: list[BaseException] = []
 
-    @ctypes.CFUNCTYPE(None, ctypes.c_int)
+    @ctypes.CFUNCTYPE(None, ctypes.c_int)  # type: ignore[untyped-decorator]
     def call(i: int) -> None:
         n = SHAPE[0] // callers
         rows = slice(i * n, i * n + n)
         try:
             for k in range(3):
                 array[rows] = DATA[rows] + k
-                assert_same(array[...][rows], DATA[rows] + k)
+                assert_same(np.asarray(array[...])[rows], DATA[rows] + k)
                 # in the calling thread, on a loop of its own
                 assert_same(asyncio.run(array.async_array.getitem(rows)), DATA[rows] + k)
         except BaseException as error:
@@ -190,13 +190,13 @@ each_store = pytest.mark.parametrize("kind", STORES)
 
 
 @pytest.fixture
-def array(native: None, tmp_path: Path, kind: str) -> zarr.Array:
+def array(native: None, tmp_path: Path, kind: str) -> zarr.Array[Any]:
     made = create(STORES[kind](tmp_path), CHAIN["zstd"], SHAPE, CHUNKS, "<f8")
     made[...] = DATA
     return made
 
 
-async def many(array: zarr.Array, rows: range) -> None:
+async def many(array: zarr.Array[Any], rows: range) -> None:
     """Reads and writes of one loop, at the same time."""
 
     async def one(i: int) -> None:
@@ -210,7 +210,7 @@ async def many(array: zarr.Array, rows: range) -> None:
 
 
 @each_store
-def test_zarrs_own_loop(array: zarr.Array) -> None:
+def test_zarrs_own_loop(array: zarr.Array[Any]) -> None:
     """Coroutines on the loop that zarr's synchronous functions wait for, and these meanwhile."""
     calls = [asyncio.run_coroutine_threadsafe(many(array, range(0, 160, 5)), _get_loop())]
     in_threads(4, lambda i: assert_same(array[...], DATA))
@@ -219,13 +219,13 @@ def test_zarrs_own_loop(array: zarr.Array) -> None:
 
 
 @each_store
-def test_many_loops(array: zarr.Array) -> None:
+def test_many_loops(array: zarr.Array[Any]) -> None:
     """Each in a thread of its own."""
     in_threads(8, lambda i: asyncio.run(many(array, range(i * 40, i * 40 + 40, 10))))
 
 
 @each_store
-def test_saturated_pools(array: zarr.Array) -> None:
+def test_saturated_pools(array: zarr.Array[Any]) -> None:
     """Threads that wait for reads are all that a loop's executor has."""
 
     async def main() -> None:
@@ -243,7 +243,7 @@ ROUNDS = 60
 PAIR = 2 * 64
 
 
-def shared_shard(kind: str, path: Path) -> zarr.Array:
+def shared_shard(kind: str, path: Path) -> zarr.Array[Any]:
     array = zarr.create_array(
         STORES[kind](path), shape=(PAIR,), chunks=(8,), shards=(PAIR,), dtype="<i4"
     )
@@ -327,7 +327,7 @@ def test_end_of_the_interpreter(tmp_path: Path, name: str, how: str) -> None:
 # -------------------------------------------------------------------------------------- signals
 
 
-def blocks(array: zarr.Array) -> np.ndarray:
+def blocks(array: zarr.Array[Any]) -> np.ndarray:
     """The value of each chunk of (40, 60), which must be the same all over."""
     values = np.asarray(array[...]).reshape(20, 40, 10, 60)
     assert (values == values[:, :1, :, :1]).all()

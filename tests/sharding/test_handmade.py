@@ -37,7 +37,7 @@ def padded_inner_chunks(
 
 
 def _crc32c(raw: bytes) -> bytes:
-    return raw + google_crc32c.value(raw).to_bytes(4, "little")
+    return raw + int(google_crc32c.value(raw)).to_bytes(4, "little")
 
 
 # codecs for zarr; how NumPy and others encode an inner chunk
@@ -92,7 +92,7 @@ def handmade(layout: Layout, data: np.ndarray, seed: int, gap: bytes) -> dict[st
 def test_shards_of_another_writer(native: None, tmp_path: Path, layout: Layout, gap: bytes) -> None:
     """Any order, unused space anywhere; a merge takes what it does not touch byte by byte."""
     layout = layout.of(*COUNTS)
-    codecs = [BytesCodec(), GzipCodec()]
+    codecs: list[Any] = [BytesCodec(), GzipCodec()]
     serializer = ShardingCodec(chunk_shape=INNER, codecs=codecs, **layout.keywords)
     data = make_data(DTYPE, SHAPE)
     array = create_sharded(tmp_path, DEFAULT, serializer=serializer)
@@ -120,7 +120,7 @@ def test_nested_shards_keep_what_is_not_touched(native: None, tmp_path: Path) ->
     sharding, data = SHARDING["nested-end-start"], make_data(DTYPE, (24, 12, 12))
     outer, inner = sharding.outer[0].of(2, 1, 1), sharding.layout.of(*COUNTS)
     array = create_sharded(tmp_path, sharding, (24, 12, 12))
-    weird = {}
+    weird: dict[tuple[int, ...], bytes] = {}
     for number in range(2):
         part = padded_inner_chunks(data[number * 12 : number * 12 + 12], 0)["c/0/0/0"]
         chunks = {coords: _members(x.tobytes()) for coords, x in part.items()}

@@ -72,7 +72,7 @@ def twins(
     kind: str, path: Path, layout: str, shape: tuple[int, ...]
 ) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
     """Return an array of this pipeline, and one of zarr's own."""
-    made = []
+    made: list[zarr.Array[Any]] = []
     for pipeline in ("zarrs.ZarrsCodecPipeline", BATCHED):
         store = MemoryStore() if kind == "memory" else LocalStore(path / str(len(made)))
         with zarr.config.set({"codec_pipeline.path": pipeline}):

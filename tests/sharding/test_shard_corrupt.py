@@ -98,7 +98,7 @@ def entry(fault: Fault) -> Callable[[Layout, bytes], bytes]:
 
     def damage(layout: Layout, blob: bytes) -> bytes:
         index = layout.index(blob).copy()
-        index[BAD] = fault(*(int(x) for x in index[BAD]), len(blob), layout)
+        index[BAD] = fault(int(index[BAD][0]), int(index[BAD][1]), len(blob), layout)
         return layout.with_index(blob, index)
 
     return damage
@@ -187,7 +187,7 @@ def possible(name: str, layout: Layout) -> bool:
 # ---------------------------------------------------------------------------- in the children
 
 
-def tried(read: Callable[[], Any], expected: np.ndarray) -> str:
+def tried(read: Callable[..., Any], expected: np.ndarray) -> str:
     """One word for what a read did; anything unexpected is spelled out."""
     try:
         result = np.asarray(read())
@@ -331,7 +331,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str,
         result = done[number, nested]
         for line in result.lines:
             if (line["codecs"], line["name"]) == (codecs, name) and "words" in line:
-                return line
+                return dict(line)
         result.check()
         raise AssertionError(f"no result; last {result.lines[-1:]}\n{result.stderr}")
 

@@ -1,6 +1,7 @@
 """Options that say how shards are read and written."""
 
 import contextlib
+import itertools
 import os
 import re
 import tempfile
@@ -224,8 +225,8 @@ def test_direct_io(native: None, tmp_path: Path, sharding: Sharding) -> None:
 
 
 NONSENSE: list[tuple[str, Any]] = [
-    *(("file_handle_cache_size", x) for x in (-1, "many", 2.5, [2])),
-    *(("direct_io", x) for x in ("perhaps", 7, [])),
+    *itertools.product(["file_handle_cache_size"], [-1, "many", 2.5, [2]]),
+    *itertools.product(["direct_io"], ["perhaps", 7, []]),
 ]
 
 

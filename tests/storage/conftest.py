@@ -18,7 +18,7 @@ def served(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
     """From a case and a kind of store to a server, a store and an array on it."""
     with contextlib.ExitStack() as stack:
 
-        def serve(case: Case, kind: str) -> tuple[FaultyServer, Any, zarr.Array]:
+        def serve(case: Case, kind: str) -> tuple[FaultyServer, Any, zarr.Array[Any]]:
             server = stack.enter_context(FaultyServer(dict(stored(case))))
             store = stack.enter_context(STORES[kind](server.url))
             return server, store, zarr.open_array(store=store, mode="r", zarr_format=3)

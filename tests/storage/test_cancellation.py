@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,10 @@ from loops import CHUNK, MARK, Native, concurrency, make, ndbuffer, read_all, wr
 from zarr.codecs import GzipCodec
 
 import zarrs
+
+
+async def _nothing() -> None:
+    """What a request that is not answered by a hook can go on with."""
 
 
 class BlockingStore(ToldStore):
@@ -50,7 +54,7 @@ class BlockingStore(ToldStore):
 
     @contextlib.contextmanager
     def asking(self, what: str, key: str, byte_range: Any) -> Iterator[None]:
-        self.asked.append(Request(what, key, byte_range, len(self.asked), None))
+        self.asked.append(Request(what, key, byte_range, len(self.asked), _nothing))
         self.running += 1
         try:
             time.sleep(self.seconds)
@@ -119,7 +123,7 @@ def test_a_damaged_chunk_ends_the_others(loops: Native) -> None:
 
 # --------------------------------------------------------------------------- cancellation
 
-Act = Callable[[Any, np.ndarray], Awaitable[Any]]
+Act = Callable[[Any, np.ndarray], Coroutine[Any, Any, Any]]
 
 
 async def merge_all(array: Any, out: np.ndarray) -> None:
@@ -131,8 +135,10 @@ STAGES = ["at once", "first request", "tenth request", "native", "after a while"
 
 
 def told_slowly(kind: str, seconds: float) -> ToldStore:
-    store = ToldStore() if kind == "async" else BlockingStore()
-    store.seconds = seconds if kind != "async" else 0.0
+    if kind == "async":
+        return ToldStore()
+    store = BlockingStore()
+    store.seconds = seconds
     return store
 
 
@@ -171,7 +177,7 @@ def test_cancelled(loops: Native, act: str, stage: str, twice: bool, kind: str) 
 
     async def main() -> None:
         work = ACTS[act](array.async_array, out if act == "read" else new)
-        task = asyncio.create_task(work)  # type: ignore[arg-type]
+        task = asyncio.create_task(work)
         await asyncio.sleep(0)
         await reach(stage, store, loops)
         task.cancel()
@@ -217,10 +223,10 @@ def test_left_alone(loops: Native, act: str) -> None:
     store.hook = slow(0.01)
     loops.delay = 0.01
     out = np.full(data.shape, MARK, "<i4")
-    started = []
+    started: list[asyncio.Task[Any]] = []
 
     async def main() -> None:
-        started.append(asyncio.create_task(ACTS[act](array.async_array, out)))  # type: ignore[arg-type]
+        started.append(asyncio.create_task(ACTS[act](array.async_array, out)))
         await reach("tenth request", store, loops)
 
     with concurrency(4):

@@ -8,6 +8,7 @@ import time
 import warnings
 from typing import Any
 
+import numpy as np
 import pytest
 from faulty_http import ToldStore, in_time, slow
 from helpers import assert_same, emit, run_child
@@ -28,7 +29,7 @@ def is_free(locks: KeyLocks, *names: str) -> bool:
                 pass
         return not locks._held
 
-    return run(main)
+    return bool(run(main))
 
 
 def test_locks_in_order() -> None:
@@ -193,7 +194,7 @@ def test_a_waiter_whose_loop_is_closed() -> None:
             task = dead.create_task(take())
             dead.call_later(0.01, dead.stop)
             await asyncio.get_running_loop().run_in_executor(None, dead.run_forever)
-            task._log_destroy_pending = False  # that is the point
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # that is the point
             dead.close()
             next_one = asyncio.create_task(wait_for_it())
             await asyncio.sleep(0.01)
@@ -235,7 +236,7 @@ def child_fork_locks() -> None:
     emit(list(done)[1] if done != (0, 0) else "hangs")
     for thread in threads:
         thread.join()
-    emit([int(array[i]) for i in (0, 1, 3)])
+    emit([int(np.asarray(array[i])) for i in (0, 1, 3)])
 
 
 def test_fork_while_locks_are_held() -> None:
@@ -254,7 +255,7 @@ def child_fork_memory() -> None:
             try:
                 assert_same(array[...], data)
                 array[5:CHUNK] = 1
-                assert (array[5:CHUNK] == 1).all()
+                assert (np.asarray(array[5:CHUNK]) == 1).all()
                 code = 0
             finally:
                 os._exit(code)

@@ -108,7 +108,7 @@ def test_index_then_ranges(native: None, location: str, window: str, gap: int, s
         RangeByteRequest(0, layout.size) if location == "start" else SuffixByteRequest(layout.size)
     )
     expected = merged(needed(layout, store.held["c/0/0"], rows, columns), gap, span)
-    asked = [request.range for request in parts]
+    asked: list[Any] = [request.range for request in parts]
     assert sorted(asked, key=lambda r: r.start) == [RangeByteRequest(*part) for part in expected]
     assert {request.key for request in store.watch.requests} == {"c/0/0"}
 

@@ -248,14 +248,14 @@ def test_other_event_loops(native: None, store: type[Store]) -> None:
 
 @pytest.mark.parametrize("store", [Spy, Ranges, SyncSpy], ids=lambda c: c.__name__)
 def test_shards_that_change_meanwhile(
-    native: None, monkeypatch: pytest.MonkeyPatch, store: type[Store]
+    native: None, monkeypatch: pytest.MonkeyPatch, store: Callable[[], Any]
 ) -> None:
     """A shard that goes after its index was read is missing, not an error, nor half of it."""
     where = store()
     data = big_shards(where)
     with coalescing(gap=0):
         array = ours(where)
-    held: Any = where._store_dict if isinstance(where, SyncSpy) else where.held
+    held = where._store_dict if isinstance(where, SyncSpy) else where.held
     kept = held["c/0/0"]
 
     class Gone(dict[str, Any]):

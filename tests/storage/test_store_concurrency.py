@@ -221,7 +221,7 @@ def test_fetched_parts_of_shards_are_bounded(
 
     store.hook, loops.done = hook, done
     loops.delay = 0.004
-    rows = list(range(0, 64, 6))  # too far apart for one range
+    rows: Any = list(range(0, 64, 6))  # too far apart for one range
     with concurrency(width):
         assert_same(in_time(lambda: array.oindex[rows]), data[rows])
     kinds = {type(request.range) for request in store.asked}

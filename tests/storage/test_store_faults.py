@@ -323,7 +323,7 @@ def test_set_raises(native: None, failing: int, concurrency: int, merge: bool) -
     for i in range(12):
         part = slice(10 * i, 10 * i + 10)
         expected = new if f"c/{i}" in sets else old
-        assert array[part].tolist() == expected[part].tolist()
+        assert np.asarray(array[part]).tolist() == expected[part].tolist()
     assert len([r for r in store.asked[:asked] if r.what == "set"]) <= failing + concurrency
     assert store.chunks() == after
     in_time(lambda: array.__setitem__(selection, -5))  # nothing is locked
@@ -352,7 +352,7 @@ def test_delete_and_get_raise(native: None) -> None:
         assert doing in notes(error)
         assert "'c/" in notes(error)
         store.reset()
-        assert (array[...] == 7).all()
+        assert (np.asarray(array[...]) == 7).all()
 
 
 # ------------------------------------------------------------------------- own exceptions

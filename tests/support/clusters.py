@@ -43,19 +43,19 @@ STORES: dict[str, Callable[[Path], Any]] = {
 every_layout = pytest.mark.parametrize("layout", LAYOUTS)
 
 
-def new_array(store: Any, layout: str, **kw: Any) -> zarr.Array:
+def new_array(store: Any, layout: str, **kw: Any) -> zarr.Array[Any]:
     """An array of the usual shape that holds nothing yet."""
     arguments = {"dtype": "<f8"} | LAYOUTS[layout] | kw
     chain: Chain = arguments.pop("chain")
     return create(store, chain, SHAPE, CHUNKS, arguments.pop("dtype"), **arguments)
 
 
-def write_chunks(array: zarr.Array) -> tuple[int, ...]:
+def write_chunks(array: zarr.Array[Any]) -> tuple[int, ...]:
     """What one writer should have for himself."""
     return array.shards or array.chunks
 
 
-def describe(array: zarr.Array) -> dict[str, Any]:
+def describe(array: zarr.Array[Any]) -> dict[str, Any]:
     """What an array is where this runs."""
     pipeline: Any = array._async_array.codec_pipeline
     options = getattr(pipeline, "options", None)
@@ -81,10 +81,10 @@ def threads_of_ours() -> int:
     """Threads that Python does not know, and those of it that bear our name."""
     system = psutil.Process().num_threads()  # first, so that one that starts now is not native
     python = threading.enumerate()
-    return system - len(python) + sum(t.name.startswith("zarrs") for t in python)
+    return int(system) - len(python) + sum(t.name.startswith("zarrs") for t in python)
 
 
-def most_threads(array: zarr.Array, callers: int) -> dict[str, Any]:
+def most_threads(array: zarr.Array[Any], callers: int) -> dict[str, Any]:
     """Read an array from many threads of dask's and see how many of ours that takes."""
     before = threads_of_ours()
     samples: list[int] = []
@@ -112,7 +112,7 @@ def most_threads(array: zarr.Array, callers: int) -> dict[str, Any]:
     }
 
 
-def check_threads(found: dict[str, Any], array: zarr.Array) -> None:
+def check_threads(found: dict[str, Any], array: zarr.Array[Any]) -> None:
     """What `zarrs.runtime._threads` promises."""
     assert found["sums"] == [float(np.asarray(array[...]).sum())] * 8
     bound = 2 * found["cpus"]
@@ -164,5 +164,5 @@ def configure(client: Any, options: dict[str, Any]) -> dict[str, Any]:
     return next(iter(client.run(set_config, options).values()))
 
 
-def read_all(array: zarr.Array) -> np.ndarray:
+def read_all(array: zarr.Array[Any]) -> np.ndarray:
     return np.asarray(array[...])

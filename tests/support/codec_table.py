@@ -9,7 +9,7 @@ import importlib.util
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numcodecs
 import numpy as np
@@ -123,7 +123,7 @@ def text(dtype: Any, shape: Sequence[int]) -> np.ndarray:
 def labels(dtype: Any, shape: Sequence[int]) -> np.ndarray:
     """Strings out of three."""
     picks = plain("u1", shape) % 3
-    return np.array(["no", "yes", "maybe"], dtype)[picks]
+    return np.asarray(np.array(["no", "yes", "maybe"], dtype)[picks])
 
 
 def blobs(_: Any, shape: Sequence[int]) -> np.ndarray:
@@ -148,7 +148,7 @@ def records(dtype: Any, shape: Sequence[int]) -> np.ndarray:
     values = np.random.default_rng(3).integers(0, 256, count, dtype=np.uint8)
     if dtype.kind == "S":
         values[::3] = 0
-    return values.view(dtype).reshape(tuple(shape))
+    return np.asarray(values.view(dtype).reshape(tuple(shape)))
 
 
 # ------------------------------------------------------------------------------------ codecs
@@ -189,7 +189,7 @@ class CodecRow:
 
     codec: str
     label: str
-    zarr_format: int
+    zarr_format: Literal[2, 3]
     dtypes: tuple[str, ...]
     arguments: Arguments
     data: Data = special
@@ -309,7 +309,7 @@ def _v3(
     *,
     filters: Callable[[str], list[Any]] = lambda _: [],
     serializer: Callable[[str], Any] = lambda _: BytesCodec(endian="little"),
-    compressors: Callable[[], list[Any]] = list,
+    compressors: Callable[..., list[Any]] = list,
     sharded: bool = False,
     dtypes: Sequence[str] = NUMBERS,
     **kw: Any,
@@ -326,11 +326,11 @@ def _v3(
     return CodecRow(codec, label, 3, tuple(dtypes), arguments, **kw)
 
 
-COMPRESSED = {"same_bytes": False}
+COMPRESSED: dict[str, Any] = {"same_bytes": False}
 
 
 def _compressors() -> Iterator[CodecRow]:
-    wide_and_narrow = {"dtypes": ("<f8", "u1"), "foreign": (">i2",)}
+    wide_and_narrow: dict[str, Any] = {"dtypes": ("<f8", "u1"), "foreign": (">i2",)}
     for name, levels in (("zlib", (1, 0, 9)), ("gzip", (1, 0, 9)), ("zstd", (3, -5, 0))):
         for level in levels:
             dtypes = NUMBERS if level == levels[0] else AGAIN
@@ -545,7 +545,7 @@ def _strings() -> Iterator[CodecRow]:
             same_bytes=False,
         )
         codec: Any = VLenUTF8Codec if kind == "utf8" else VLenBytesCodec
-        string = {
+        string: dict[str, Any] = {
             "dtypes": (dtype,),
             "data": data,
             "fill_value": fill,
@@ -625,10 +625,11 @@ def _of_zarr() -> Iterator[CodecRow]:
             tensorstore=True,
             **COMPRESSED,
         )
-    for cname, shuffle in (
+    kinds: Any = (
         *itertools.product(("lz4", "zstd"), ("noshuffle", "shuffle", "bitshuffle")),
         *itertools.product(("lz4hc", "blosclz", "zlib"), ("shuffle",)),
-    ):
+    )
+    for cname, shuffle in kinds:
         make = functools.partial(BloscCodec, cname=cname, shuffle=shuffle)
         yield _v3(
             "blosc",
@@ -638,7 +639,7 @@ def _of_zarr() -> Iterator[CodecRow]:
             **COMPRESSED,
         )
     yield _v3("crc32c", "behind bz2", compressors=lambda: [wrapped("bz2"), Crc32cCodec()])
-    filters = {
+    filters: dict[str, Any] = {
         "delta": ({"dtype": DTYPE}, AGAIN),
         "bitround": ({"keepbits": 4}, ("<f4",)),
     }

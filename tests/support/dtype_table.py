@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import zarr
@@ -53,7 +53,7 @@ class DtypeRow:
     dtypes: tuple[Any, ...]
     fills: tuple[Any, ...]
     data: Data = special
-    formats: tuple[int, ...] = (2, 3)
+    formats: tuple[Literal[2, 3], ...] = (2, 3)
     has_endian: bool = True
     tensorstore: tuple[int, ...] = (2, 3)
     zarr2: bool = True
@@ -132,8 +132,8 @@ class DtypeCase:
 
     row: DtypeRow
     dtype: Any
-    zarr_format: int
-    endian: str
+    zarr_format: Literal[2, 3]
+    endian: Literal["little", "big", ""]
 
     @property
     def name(self) -> str:

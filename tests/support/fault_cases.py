@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -48,26 +48,28 @@ class Case:
     def __str__(self) -> str:
         return self.name
 
-    def create(self, store: Any) -> zarr.Array:
+    def create(self, store: Any) -> zarr.Array[Any]:
         return zarr.create_array(
             store=store, shape=(2048, 1024), dtype="<i4", fill_value=FILL, **self.arguments()
         )
 
-    def read(self, array: zarr.Array) -> np.ndarray:
+    def read(self, array: zarr.Array[Any]) -> np.ndarray:
         # into memory of which no value is right: what is forgotten is seen
         out = np.full(self.expected(np.empty((2048, 1024), "i1")).shape, -12345, "<i4")
         array.get_orthogonal_selection(self.places, out=cpu.NDBuffer.from_numpy_array(out))
         return out
 
     def expected(self, data: np.ndarray) -> np.ndarray:
-        return data[self.places]
+        return np.asarray(data[self.places])
 
     @property
     def places(self) -> Any:
         return self.rows if isinstance(self.rows, slice) else list(self.rows)
 
 
-def sharded(*codecs: Any, location: str = "end") -> Callable[[], dict[str, Any]]:
+def sharded(
+    *codecs: Any, location: Literal["start", "end"] = "end"
+) -> Callable[[], dict[str, Any]]:
     def arguments() -> dict[str, Any]:
         serializer = ShardingCodec(
             chunk_shape=INNER, codecs=[BytesCodec(), *codecs], index_location=location
@@ -129,7 +131,7 @@ def assert_names(error: BaseException, store: Any, key: str = KEY) -> None:
         assert type(store).__name__ in notes(error), repr(error)
 
 
-def caught(call: Callable[[], Any]) -> Exception | None:
+def caught(call: Callable[..., Any]) -> Exception | None:
     """The exception that a call ends with in bounded time, if it does."""
     try:
         in_time(call)

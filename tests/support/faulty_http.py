@@ -174,7 +174,7 @@ def obstore_store(url: str) -> Iterator[Any]:
     from obstore.store import HTTPStore
     from zarr.storage import ObjectStore
 
-    options = {"allow_http": True, "timeout": "20s"}
+    options: Any = {"allow_http": True, "timeout": "20s"}
     store = HTTPStore.from_url(url, client_options=options, retry_config={"max_retries": 0})
     yield ObjectStore(store, read_only=True)
 
@@ -232,7 +232,10 @@ class ToldStore(MemoryStore):
     ) -> Buffer | None:
         prototype = prototype or default_buffer_prototype()
         plain = super().get
-        return await self._tell("get", key, byte_range, lambda: plain(key, prototype, byte_range))
+        got: Buffer | None = await self._tell(
+            "get", key, byte_range, lambda: plain(key, prototype, byte_range)
+        )
+        return got
 
     async def set(self, key: str, value: Buffer, byte_range: Any = None) -> None:
         plain = super().set

@@ -14,8 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FunctionType
-from typing import Any
+from typing import Any, Literal
 
 import numcodecs
 import numpy as np
@@ -23,6 +22,7 @@ import zarr
 from packaging.version import Version
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
 from zarr.errors import UnstableSpecificationWarning
+from zarr.storage import LocalStore
 
 import zarrs
 
@@ -67,7 +67,11 @@ class Chain:
 
 
 def _v3(
-    name: str, *compressors: Any, endian: str = "little", order: Any = None, **kw: Any
+    name: str,
+    *compressors: Any,
+    endian: Literal["little", "big"] = "little",
+    order: Any = None,
+    **kw: Any,
 ) -> Chain:
     """A format 3 chain; `order` lists functions from ndim to a transpose order."""
 
@@ -98,8 +102,8 @@ def _rotated(ndim: int) -> Sequence[int]:
     return [*range(1, ndim), 0]
 
 
-BLOSC_NAMES = ("lz4", "lz4hc", "blosclz", "zstd", "zlib")
-BLOSC_SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")
+BLOSC_NAMES: Any = ("lz4", "lz4hc", "blosclz", "zstd", "zlib")
+BLOSC_SHUFFLES: Any = ("noshuffle", "shuffle", "bitshuffle")
 
 CORE_CHAINS = [
     _v3("raw"),
@@ -245,7 +249,7 @@ def make_data(dtype: Any, shape: Sequence[int], seed: int = 0) -> np.ndarray:
         return np.array(flat, dtype).reshape(shape)
     if dtype.kind in "SV":
         size = int(np.prod(shape)) * dtype.itemsize
-        return rng.integers(1, 8, size, dtype=np.uint8).view(dtype).reshape(shape)
+        return np.asarray(rng.integers(1, 8, size, dtype=np.uint8).view(dtype).reshape(shape))
     raise TypeError(f"no data for {dtype}")
 
 
@@ -261,7 +265,7 @@ def _sprinkle(out: np.ndarray, values: Sequence[Any], rng: np.random.Generator) 
 def bits(array: Any) -> bytes:
     """The values as bytes in native byte order, so that NaN, NaT and -0.0 compare."""
     array = np.asarray(array)
-    return array.astype(array.dtype.newbyteorder("=")).tobytes()
+    return bytes(array.astype(array.dtype.newbyteorder("=")).tobytes())
 
 
 def assert_same(actual: Any, expected: Any, what: str = "") -> None:
@@ -309,10 +313,10 @@ def selections(shape: Sequence[int], seed: int = 0, count: int = 12) -> list[Any
         out += [(0,) * ndim, (-1,) * ndim, 0, (..., -1)]
         out += [(*(n // 2 for n in shape[:-1]), slice(None))]
     # each kind once on each axis, in random company
-    for axis in range(ndim):
-        for kind in axes[axis]:
+    for i in range(ndim):
+        for kind in axes[i]:
             pick = [a[int(rng.integers(len(a)))] for a in axes]
-            pick[axis] = kind
+            pick[i] = kind
             out.append(tuple(pick))
     for _ in range(count):
         out.append(tuple(a[int(rng.integers(len(a)))] for a in axes))
@@ -324,7 +328,7 @@ def selections(shape: Sequence[int], seed: int = 0, count: int = 12) -> list[Any
 
 def create(
     path: Any, chain: Chain, shape: Sequence[int], chunks: Any, dtype: Any, **kw: Any
-) -> zarr.Array:
+) -> zarr.Array[Any]:
     """A new array with the codecs of `chain` and the configured pipeline."""
     arguments = chain_arguments(chain, len(shape)) | kw
     store = str(path) if isinstance(path, Path) else path
@@ -340,7 +344,7 @@ def stock() -> Iterator[None]:
         yield
 
 
-def stock_open(path: Any, **kw: Any) -> zarr.Array:
+def stock_open(path: Any, **kw: Any) -> zarr.Array[Any]:
     """The array at `path`, bound to zarr's default pipeline."""
     with stock():
         return zarr.open_array(str(path), **kw)
@@ -358,7 +362,7 @@ def stock_write(path: Any, selection: Any, value: Any) -> None:
         zarr.open_array(str(path), mode="r+")[selection] = value
 
 
-def ours_open(path: Any, **kw: Any) -> zarr.Array:
+def ours_open(path: Any, **kw: Any) -> zarr.Array[Any]:
     """The array at `path`, freshly opened with the pipeline under test."""
     return zarr.open_array(str(path), **kw)
 
@@ -383,6 +387,12 @@ class TensorStore:
 
     def write(self, value: np.ndarray) -> None:
         self._store.write(value.astype(value.dtype.newbyteorder("="))).result()
+
+
+def root_of(array: zarr.Array[Any]) -> Path:
+    """The folder of an array in local files."""
+    assert isinstance(array.store, LocalStore)
+    return array.store.root
 
 
 def stored_files(path: Any) -> dict[str, bytes]:
@@ -424,7 +434,7 @@ class ChildResult:
         return self.lines
 
 
-def child_command(func: FunctionType, *args: Any) -> list[str]:
+def child_command(func: Callable[..., Any], *args: Any) -> list[str]:
     """The command that runs a top-level function of a test module in a new interpreter."""
     run = "import sys, helpers; helpers.child_main(*sys.argv[1:])"
     return [
@@ -450,7 +460,7 @@ def child_environment(**extra: str) -> dict[str, str]:
 
 
 def run_child(
-    func: FunctionType,
+    func: Callable[..., Any],
     *args: Any,
     timeout: float = 120,
     prefix: Sequence[str] = (),

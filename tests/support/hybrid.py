@@ -49,7 +49,7 @@ class Hybrid:
     def __str__(self) -> str:
         return self.name
 
-    def create(self, store: Any, shape: tuple[int, ...] = SHAPE, **kw: Any) -> zarr.Array:
+    def create(self, store: Any, shape: tuple[int, ...] = SHAPE, **kw: Any) -> zarr.Array[Any]:
         where = str(store) if isinstance(store, Path) else store
         arguments = {"chunks": CHUNK, "dtype": self.dtype, **self.arguments(), **kw}
         return zarr.create_array(where, shape=shape, **arguments)
@@ -241,7 +241,7 @@ def start(chain: Hybrid, seed: int = 0) -> np.ndarray:
     return np.nan_to_num(data, posinf=1, neginf=2) + 0 if data.dtype.kind == "f" else data
 
 
-def hooked(hook: Callable[[str, Any, Any], Any], store: Any = None, **kw: Any) -> zarr.Array:
+def hooked(hook: Callable[[str, Any, Any], Any], store: Any = None, **kw: Any) -> zarr.Array[Any]:
     """The same with a bytes-to-bytes codec."""
     Hooked.hooks["k"] = hook
     how: dict[str, Any] = {"compressors": [Hooked("k"), ZstdCodec()], "filters": [], **kw}

@@ -63,7 +63,9 @@ def concurrency(n: int) -> Iterator[None]:
         yield
 
 
-def make(store: Any, count: int = 24, *codecs: Any, **kw: Any) -> tuple[zarr.Array, np.ndarray]:
+def make(
+    store: Any, count: int = 24, *codecs: Any, **kw: Any
+) -> tuple[zarr.Array[Any], np.ndarray]:
     """An array of `count` chunks, and what is in it."""
     array = zarr.create_array(
         store=store, shape=(count * CHUNK,), chunks=(CHUNK,), dtype="<i4", compressors=codecs, **kw

@@ -297,6 +297,7 @@ class MyZstd(ZstdCodec):
 
     async def _encode_single(self, data: Any, spec: Any) -> Any:
         encoded = await super()._encode_single(data, spec)
+        assert encoded is not None
         return spec.prototype.buffer.from_bytes(b"mine" + encoded.to_bytes())
 
     async def _decode_single(self, data: Any, spec: Any) -> Any:
@@ -316,7 +317,9 @@ class MyBytes(BytesCodec):
         return cls(**data["configuration"])
 
     async def _encode_single(self, data: Any, spec: Any) -> Any:
-        raw = (await super()._encode_single(data, spec)).to_bytes()
+        encoded = await super()._encode_single(data, spec)
+        assert encoded is not None
+        raw = encoded.to_bytes()
         return spec.prototype.buffer.from_bytes(raw + len(raw).to_bytes(4, "big"))
 
     async def _decode_single(self, data: Any, spec: Any) -> Any:
@@ -444,7 +447,7 @@ class Difference(Sync, BytesBytesCodec):
 
     def _flip(self, data: Any, spec: Any) -> Any:
         other = zarr.open_array(self.path, mode="r")
-        mask = int(other[...].sum()) & 0xFF
+        mask = int(np.asarray(other[...]).sum()) & 0xFF
         raw = np.frombuffer(data.to_bytes(), np.uint8) ^ np.uint8(mask)
         return spec.prototype.buffer.from_bytes(raw.tobytes())
 
@@ -495,10 +498,10 @@ class Tail(numcodecs.abc.Codec):  # type: ignore[misc]
     codec_id = "own-tail"
 
     def encode(self, buf: Any) -> bytes:
-        return ensure_bytes(buf) + b"tail"
+        return bytes(ensure_bytes(buf)) + b"tail"
 
     def decode(self, buf: Any, out: Any = None) -> bytes:
-        raw = ensure_bytes(buf)
+        raw: bytes = ensure_bytes(buf)
         assert raw.endswith(b"tail")
         return raw[:-4]
 

@@ -41,7 +41,7 @@ def some(n: int, count: int, seed: int = 0) -> np.ndarray:
 
 
 def some_mask(n: Any, share: float, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).random(n) < share
+    return np.asarray(np.random.default_rng(seed).random(n) < share)
 
 
 def mask_where(shape: Any, *on: Any) -> np.ndarray:
@@ -137,5 +137,5 @@ PICKS: dict[str, Pick] = {
 few_cases = pytest.mark.parametrize("case", [CASES[n] for n in FEW_CASES], ids=FEW_CASES)
 
 
-def make(path: Path, case: Case, dtype: Any = "<i4", **kw: Any) -> zarr.Array:
+def make(path: Path, case: Case, dtype: Any = "<i4", **kw: Any) -> zarr.Array[Any]:
     return zarr.create_array(str(path), shape=case.shape, dtype=dtype, **case.arguments, **kw)

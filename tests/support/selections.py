@@ -8,7 +8,7 @@ import numpy as np
 import zarr
 from helpers import CORE_CHAINS, Chain, assert_same, chain_arguments, make_data
 from hypothesis import strategies as st
-from shards import SHARDING, Coords
+from shards import SHARDING, Coords, Sharding
 
 # ----------------------------------------------------------------------- what NumPy has to say
 
@@ -30,13 +30,13 @@ class Pick:
     def __str__(self) -> str:
         return f"{self.kind}[{self.key}]".replace("\n", "")
 
-    def read(self, array: zarr.Array) -> Any:
+    def read(self, array: zarr.Array[Any]) -> Any:
         return self._of(array)[self.key]
 
-    def write(self, array: zarr.Array, value: Any) -> None:
+    def write(self, array: zarr.Array[Any], value: Any) -> None:
         self._of(array)[self.key] = value
 
-    def _of(self, array: zarr.Array) -> Any:
+    def _of(self, array: zarr.Array[Any]) -> Any:
         views = {"mask": "vindex", "oindex": "oindex", "vindex": "vindex", "blocks": "blocks"}
         return getattr(array, views[self.kind]) if self.kind in views else array
 
@@ -47,7 +47,7 @@ class Pick:
         if self.kind == "basic":
             return np.asarray(numbers[self.key])
         if self.kind == "mask":
-            return numbers[self.key]
+            return np.asarray(numbers[self.key])
         if self.kind == "blocks":
             return orthogonal(
                 numbers, tuple(block(k, s, n) for k, s, n in zip(key, grid, shape, strict=False))
@@ -88,7 +88,9 @@ def block(key: Any, size: int, n: int) -> slice:
     return slice(chosen.start * size, min(chosen.stop * size, n)) if chosen else slice(0, 0)
 
 
-def check(array: zarr.Array, data: np.ndarray, pick: Pick, seed: int = 9, grid: Any = ()) -> None:
+def check(
+    array: zarr.Array[Any], data: np.ndarray, pick: Pick, seed: int = 9, grid: Any = ()
+) -> None:
     """Read, write and read again; `data` follows.
 
     The same item always gets the same value, because zarr's indexers may reorder repetitions.
@@ -129,7 +131,8 @@ SOME_SHARDINGS = [
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     """An array of up to four dimensions, plain or sharded, with the chunks of one grid."""
-    how = draw(st.sampled_from([*CORE_CHAINS, *SOME_SHARDINGS]))
+    hows: list[Chain | Sharding] = [*CORE_CHAINS, *SOME_SHARDINGS]
+    how = draw(st.sampled_from(hows))
     ndim = draw(st.integers(0, 4))
     longest = (1, 60, 24, 14, 8)[ndim]
     shape = tuple(draw(st.integers(0 if i == 5 else 1, longest)) for i in range(ndim))
@@ -165,7 +168,7 @@ def masks(shape: Any) -> st.SearchStrategy[np.ndarray]:
     """Few, half, nearly all, none or all."""
 
     def make(seed: int, share: float) -> np.ndarray:
-        return np.random.default_rng(seed).random(shape) < share
+        return np.asarray(np.random.default_rng(seed).random(shape) < share)
 
     return st.builds(make, st.integers(0, 99), st.sampled_from([0.1, 0.5, 0.9, 0.0, 1.0]))
 
@@ -203,7 +206,7 @@ def picks(draw: st.DrawFn, case: Case) -> Pick:
     if kind == "basic":
         return Pick(kind, tuple(draw(s) for s in whole))
     if kind == "oindex":
-        key = tuple(
+        key: tuple[Any, ...] = tuple(
             # zarr does not take masks of no items
             draw(w | positions(n) | (masks((n,)) if n else positions(n)))
             for w, n in zip(whole, shape, strict=True)
@@ -231,6 +234,6 @@ def picks(draw: st.DrawFn, case: Case) -> Pick:
     if draw(st.booleans()):
         return Pick(kind, draw(points(shape)))
     axis = draw(st.integers(0, ndim - 1))
-    key = [draw(w) for w in whole]
-    key[axis] = draw(positions(shape[axis], 1))
-    return Pick(kind, tuple(key))
+    keys: list[Any] = [draw(w) for w in whole]
+    keys[axis] = draw(positions(shape[axis], 1))
+    return Pick(kind, tuple(keys))

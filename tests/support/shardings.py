@@ -24,7 +24,7 @@ CORE = (
 )
 
 
-def check_reads(array: zarr.Array, data: np.ndarray, seed: int = 0) -> None:
+def check_reads(array: zarr.Array[Any], data: np.ndarray, seed: int = 0) -> None:
     """Every selection gives what NumPy gives."""
     for selection in selections(data.shape, seed):
         assert_same(array[selection], data[selection], f"read {selection}")

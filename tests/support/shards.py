@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import google_crc32c
 import numpy as np
@@ -43,8 +43,8 @@ class Layout:
     """
 
     counts: Coords
-    location: str = "end"
-    endian: str = "little"
+    location: Literal["start", "end"] = "end"
+    endian: Literal["little", "big"] = "little"
     checksum: bool = True
 
     def __str__(self) -> str:
@@ -222,7 +222,9 @@ class Sharding:
         for transpose in filters:
             shapes = [tuple(s[i] for i in transpose.order) for s in shapes]
         layouts = [self.layout, *self.outer]
-        order = {"subchunk_write_order": self.write_order} if self.write_order else {}
+        order: dict[str, Any] = (
+            {"subchunk_write_order": self.write_order} if self.write_order else {}
+        )
         codecs = self.inner(ndim)
         sharding = None
         for level, layout in enumerate(layouts):
@@ -245,7 +247,9 @@ class Sharding:
         }
 
 
-def _codecs(*compressors: Any, endian: str = "little", order: Sequence[Order] = ()) -> Any:
+def _codecs(
+    *compressors: Any, endian: Literal["little", "big"] = "little", order: Sequence[Order] = ()
+) -> Any:
     def codecs(ndim: int) -> list[Any]:
         transposes = [TransposeCodec(order=f(ndim)) for f in order if ndim]
         return [*transposes, BytesCodec(endian=endian), *compressors]
@@ -332,7 +336,7 @@ def create_sharded(
     shard: Coords = SHARD,
     inner: Coords = INNER,
     **kw: Any,
-) -> zarr.Array:
+) -> zarr.Array[Any]:
     """A new array, sharded, with the configured pipeline."""
     arguments = sharding.arguments(shard, inner) | kw
     store = str(path) if isinstance(path, Path) else path

@@ -51,7 +51,7 @@ CASES = [
 CASE = {case.name: case for case in CASES}
 
 
-def make(store: Store, case: Case, dtype: Any = "<i4", **kw: Any) -> zarr.Array:
+def make(store: Store, case: Case, dtype: Any = "<i4", **kw: Any) -> zarr.Array[Any]:
     """A new array in a store, with the configured pipeline."""
     return zarr.create_array(store, shape=case.shape, dtype=dtype, **case.arguments, **kw)
 

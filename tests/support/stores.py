@@ -56,12 +56,12 @@ def part_of(value: bytes, wanted: ByteRequest | None) -> bytes:
 # ------------------------------------------------------------------- through any store at all
 
 
-def ours(store: Store, path: str = "") -> zarr.Array:
+def ours(store: Store, path: str = "") -> zarr.Array[Any]:
     """The array in a store, freshly opened with the configured pipeline."""
     return zarr.open_array(store, path=path, mode="r" if store.read_only else "r+")
 
 
-def theirs(store: Store, path: str = "") -> zarr.Array:
+def theirs(store: Store, path: str = "") -> zarr.Array[Any]:
     """The array in a store, bound to zarr's default pipeline."""
     with stock():
         return ours(store, path)

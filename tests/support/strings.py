@@ -120,7 +120,7 @@ some_chains = pytest.mark.parametrize("chain", ["raw", "shards-zstd", "nested", 
 
 def create(
     where: Any, items: str, chain: str = "raw", shape: tuple[int, ...] = SHAPE, **kw: Any
-) -> zarr.Array:
+) -> zarr.Array[Any]:
     """An array of one kind of items."""
     arguments: dict[str, Any] = {"chunks": CHUNK, "fill_value": Kinds.FILL[items]}
     arguments |= CHAINS[chain](items) | kw
@@ -128,7 +128,7 @@ def create(
     return zarr.create_array(store, shape=shape, dtype=Kinds.DTYPE[items], **arguments)
 
 
-def flat(where: Any = None, items: str = "text", n: int = 6, **kw: Any) -> zarr.Array:
+def flat(where: Any = None, items: str = "text", n: int = 6, **kw: Any) -> zarr.Array[Any]:
     """A row of items in chunks of three."""
     store = MemoryStore() if where is None else where
     return create(store, items, "raw", (n,), **{"chunks": (3,), **kw})
@@ -149,7 +149,7 @@ def written(value: Any, selection: Any, items: str = "text") -> list[Any]:
             except Exception as error:
                 found.append(type(error))
             else:
-                found.append(array[...].astype(object).tolist())
+                found.append(np.asarray(array[...]).astype(object).tolist())
     return found
 
 
@@ -162,7 +162,7 @@ def objects(*values: Any) -> np.ndarray:
 # ------------------------------------------------------------------------------ given arrays
 
 
-def into(array: zarr.Array, out: np.ndarray, selection: Any = ...) -> np.ndarray:
+def into(array: zarr.Array[Any], out: np.ndarray, selection: Any = ...) -> np.ndarray:
     """Read into an array of the caller's."""
     buffer = default_buffer_prototype().nd_buffer.from_ndarray_like(out)
     array.get_basic_selection(selection, out=buffer)
@@ -181,7 +181,7 @@ def encoded(*values: bytes, count: int | None = None) -> bytes:
 GOOD = (b"a", b"bb", b"")
 
 
-def stored_as(tmp_path: Path, items: str, payload: bytes, sharded: bool = False) -> zarr.Array:
+def stored_as(tmp_path: Path, items: str, payload: bytes, sharded: bool = False) -> zarr.Array[Any]:
     """A chunk of three items with other bytes in it."""
     array = flat(tmp_path / "a", items, 3)
     if sharded:

@@ -195,7 +195,7 @@ SHAPED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 # What goes for an array; the first argument is the right one.
-OF_ARRAYS: dict[str, Callable[[Any, Any], Any]] = {
+OF_ARRAYS: dict[str, Callable[..., Any]] = {
     **{
         f"buffer, {name}": lambda a, spec, how=how: spec.prototype.nd_buffer.from_ndarray_like(
             how(a)

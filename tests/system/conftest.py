@@ -34,7 +34,7 @@ def alarm() -> Iterator[None]:
 
 
 @pytest.fixture
-def many_chunks(tmp_path: Path) -> zarr.Array:
+def many_chunks(tmp_path: Path) -> zarr.Array[Any]:
     """Chunks enough that a call has use for every thread there is."""
     array = create(tmp_path / "many", CHAIN["zstd"], (1920, 600), (20, 30), "<f8",
                    shards=(480, 600))  # fmt: skip

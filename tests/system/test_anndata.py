@@ -29,6 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def make_data() -> anndata.AnnData:
     rng = np.random.default_rng(0)
     kinds = pd.Categorical(rng.choice(["lymphocyte", "neuron", "other"], 300))
+    positions: Any = {"position": rng.random((300, 2))}  # anndata's annotation has no arrays
     return anndata.AnnData(
         scipy.sparse.random(300, 80, 0.1, format="csr", random_state=0),
         obs=pd.DataFrame({"kind": kinds, "age": rng.random(300)}, index=[*map(str, range(300))]),
@@ -36,7 +37,7 @@ def make_data() -> anndata.AnnData:
             "dense": rng.random((300, 80), dtype=np.float32),
             "columns": scipy.sparse.random(300, 80, 0.1, format="csc", random_state=1),
         },
-        obsm={"position": rng.random((300, 2))},
+        obsm=positions,
         uns={"names": np.array(["ä", "bc"], dtype=object), "text": "Ωmega", "n": 7},
     )
 
@@ -44,7 +45,10 @@ def make_data() -> anndata.AnnData:
 def assert_equal(a: anndata.AnnData, b: anndata.AnnData) -> None:
     pd.testing.assert_frame_equal(a.obs, b.obs)
     pd.testing.assert_frame_equal(a.var, b.var)
-    for x, y in [(a.X, b.X), *((a.layers[name], b.layers[name]) for name in b.layers)]:
+    ours: Any = a.layers
+    theirs: Any = b.layers  # which only their own package can iterate over, by its annotations
+    pairs: list[Any] = [(a.X, b.X), *((ours[name], theirs[name]) for name in theirs)]
+    for x, y in pairs:
         assert type(x) is type(y)
         assert (x != y).sum() == 0
     np.testing.assert_array_equal(a.obsm["position"], b.obsm["position"])

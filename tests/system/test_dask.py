@@ -34,6 +34,7 @@ from helpers import (
     emit,
     make_data,
     ours_open,
+    root_of,
     run_child,
     stock,
     stock_read,
@@ -88,7 +89,7 @@ def test_threads_write_aligned(tmp_path: Path, kind: str, layout: str) -> None:
 @every_store
 def test_threads_write_misaligned(tmp_path: Path, kind: str, layout: str) -> None:
     """Blocks without a lock of dask's that share chunks: no writer undoes another's work."""
-    array = new_array(STORES[kind](tmp_path), layout)
+    array: Any = new_array(STORES[kind](tmp_path), layout)
     with dask.config.set(scheduler="threads", num_workers=16):
         for round_ in range(5):
             data = make_data("<f8", SHAPE, seed=round_)
@@ -117,7 +118,7 @@ def test_threads_write_through_arrays_of_their_own(tmp_path: Path, kind: str) ->
 @every_layout
 def test_threads_write_regions(tmp_path: Path, layout: str, lock: bool) -> None:
     """Two sources into two regions of one array in one go; the rest stays."""
-    array = new_array(tmp_path, layout)
+    array: Any = new_array(tmp_path, layout)
     array[...] = expected = make_data("<f8", SHAPE)
     top, bottom = make_data("<f8", (30, 40), 1), make_data("<f8", (51, 64), 2)
     regions = [(slice(3, 33), slice(11, 51)), (slice(40, 91), slice(None))]
@@ -146,7 +147,7 @@ def test_copy_from_array_to_array(tmp_path: Path) -> None:
     """Tasks that read and write; source and target differ in everything."""
     source = new_array(tmp_path / "a", "v2")
     source[...] = data = make_data("<f8", SHAPE)
-    target = new_array(tmp_path / "b", "sharded", dtype=">f4")
+    target: Any = new_array(tmp_path / "b", "sharded", dtype=">f4")
     with dask.config.set(scheduler="threads", num_workers=16):
         da.store((da.from_zarr(source).astype("f4") * 2).T[::-1].T, target, lock=False)
     assert_same(stock_read(tmp_path / "b"), (data.astype("f4") * 2)[:, ::-1])
@@ -189,7 +190,7 @@ def child_crowd(path: str, other: str, threads: int) -> None:
         assert_same(again, block)
         inner = da.from_zarr(small).sum().compute(scheduler="threads")
         assert int(inner) == int(numbers.sum())
-        return block + np.asarray(small[:1, 0])
+        return np.asarray(block + np.asarray(small[:1, 0]))
 
     with dask.config.set(scheduler="threads", num_workers=threads):
         for _ in range(2):
@@ -231,10 +232,10 @@ def child_native_threads(path: str, callers: int, workers: int | None, cpus: int
     ],
 )
 def test_native_threads_are_bounded(
-    many_chunks: zarr.Array, callers: int, workers: int | None, cpus: int | None
+    many_chunks: zarr.Array[Any], callers: int, workers: int | None, cpus: int | None
 ) -> None:
     """They follow the CPUs, not dask's threads."""
-    arguments = (str(many_chunks.store.root), callers, workers, cpus)
+    arguments = (str(root_of(many_chunks)), callers, workers, cpus)
     (found,) = run_child(child_native_threads, *arguments, timeout=LIMIT).check()
     check_threads(found, many_chunks)
 

@@ -31,13 +31,14 @@ OURS, THEIRS = [PIPELINE, False], [STOCK, None]  # not strict, which the workers
 def recipe(mark: str) -> str:
     """The code in configuration.md that has some word in it."""
     text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    found: str
     (found,) = [
         code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if mark in code
     ]
     return found
 
 
-def pipeline_of(array: zarr.Array) -> list[Any]:
+def pipeline_of(array: zarr.Array[Any]) -> list[Any]:
     """Its name, and whether it is strict, where this runs."""
     explanation = zarrs.explain(array)
     strict = explanation.options.strict if explanation.options else None
@@ -69,7 +70,7 @@ def threads_there() -> str | None:
     return os.environ.get("OMP_NUM_THREADS")
 
 
-def make_array(path: str) -> zarr.Array:
+def make_array(path: str) -> zarr.Array[Any]:
     """An array of ours, and a configuration that workers do not have."""
     zarr.config.set({"codec_pipeline.strict": True})
     array = zarr.create_array(path, data=np.arange(6, dtype="<i4"), chunks=(2,), overwrite=True)
@@ -95,7 +96,7 @@ def more_workers(client: Any, number: int) -> None:
 def on_every_worker(client: Any, function: Any, *args: Any) -> list[Any]:
     workers = list(client.scheduler_info(n_workers=-1)["workers"])
     tasks = [client.submit(function, *args, workers=[one], pure=False) for one in workers]
-    return client.gather(tasks)
+    return list(client.gather(tasks))
 
 
 def emit_what_is_left() -> None:

@@ -78,7 +78,7 @@ def test_cluster_of_threads_writes_misaligned(
     worker_threads: Any, tmp_path: Path, kind: str
 ) -> None:
     """In one process writers may share chunks."""
-    array = new_array(STORES[kind](tmp_path), "sharded")
+    array: Any = new_array(STORES[kind](tmp_path), "sharded")
     for seed in range(3):
         data = make_data("<f8", SHAPE, seed)
         lazy = da.from_array(data, chunks=MISALIGNED)
@@ -118,7 +118,7 @@ def test_options_are_those_of_the_worker(worker_processes: Any, tmp_path: Path) 
     with zarr.config.set({"codec_pipeline.strict": False, "threading.max_workers": 2}):
         array = new_array(tmp_path / "a", "plain")
         # Shards whose index has codecs of its own: zarr's pipeline takes them.
-        index_codecs = [TransposeCodec(order=(1, 0)), BytesCodec(endian="little")]
+        index_codecs: list[Any] = [TransposeCodec(order=(1, 0)), BytesCodec(endian="little")]
         odd = ShardingCodec(chunk_shape=(2,), codecs=[BytesCodec()], index_codecs=index_codecs)
         odd_array = zarr.create_array(
             tmp_path / "b", shape=(4,), chunks=(4,), dtype="i4", serializer=odd, compressors=None
@@ -169,7 +169,7 @@ def test_chunk_errors_come_back_from_workers(client: Any, tmp_path: Path) -> Non
 
 
 def test_native_threads_of_workers_are_bounded(
-    worker_processes: Any, many_chunks: zarr.Array
+    worker_processes: Any, many_chunks: zarr.Array[Any]
 ) -> None:
     """Also while tasks of theirs use dask's threads."""
     found = on_every_worker(worker_processes, most_threads, many_chunks, 16)

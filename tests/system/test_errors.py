@@ -42,7 +42,7 @@ def attributes(error: Any) -> tuple[Any, ...]:
     return tuple(getattr(error, name) for name in ATTRIBUTES)
 
 
-def create(store: Any, name: str = "", **how: Any) -> zarr.Array:
+def create(store: Any, name: str = "", **how: Any) -> zarr.Array[Any]:
     """Four chunks, or two shards of two inner chunks each, that are filled."""
     how = {"compressors": [ZstdCodec()], "chunks": (4, 4), "dtype": "<i4"} | how
     array = zarr.create_array(store, name=name or None, shape=(8, 8), **how)
@@ -500,7 +500,7 @@ def test_codecs_around_a_shard(native: None, tmp_path: Path) -> None:
 
 
 if ZARR_34:
-    from zarr.codecs import CastValue, ScaleOffset  # type: ignore[attr-defined]
+    from zarr.codecs import CastValue, ScaleOffset
 
     def out_of_range(fault: str, dtype: str) -> str:
         limits: Any = np.finfo(dtype) if dtype[0] == "f" else np.iinfo(dtype)

@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dask.array
 import numcodecs
@@ -22,7 +22,7 @@ OTHERS = [STOCK, *(["zarr.core.codec_pipeline.FusedCodecPipeline"] if ZARR_34 el
 SWITCH_ON = f'zarr.config.set({{"codec_pipeline.path": "{PIPELINE}"}})'
 
 
-class OwnZlib(numcodecs.Zlib):
+class OwnZlib(numcodecs.Zlib):  # type: ignore[misc]  # numcodecs has no annotations
     """May encode as it likes."""
 
     codec_id = "own_zlib"
@@ -35,7 +35,7 @@ class OwnPipeline(zarrs.ZarrsCodecPipeline):
     """May read as it likes."""
 
 
-def small_array(store: Any, **kw: Any) -> zarr.Array:
+def small_array(store: Any, **kw: Any) -> zarr.Array[Any]:
     return zarr.create_array(store, **{"shape": (4,), "chunks": (2,), "dtype": "<i4"} | kw)
 
 
@@ -53,7 +53,8 @@ def test_our_pipeline_comes_first(tmp_path: Path) -> None:
         assert explanation.native
         assert first_line(explanation) == f"pipeline {PIPELINE}: native"
         assert explanation.pipeline == zarrs.Part(PIPELINE, native=True)
-        assert explanation.options is array.async_array.codec_pipeline.options
+        pipeline: Any = array.async_array.codec_pipeline
+        assert explanation.options is pipeline.options
         assert repr(explanation) == str(explanation)
 
 
@@ -105,7 +106,7 @@ def test_subclasses_of_our_pipeline(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
-def test_groups(tmp_path: Path, zarr_format: int) -> None:
+def test_groups(tmp_path: Path, zarr_format: Literal[2, 3]) -> None:
     """Every array at every depth under its path, as if it were explained alone."""
     group = zarr.open_group(tmp_path, mode="w", zarr_format=zarr_format)
     paths = ["b", "a/x", "a/deep/down/y", "a-b"]
@@ -122,7 +123,9 @@ def test_groups(tmp_path: Path, zarr_format: int) -> None:
             for path in sorted(paths)
         )
         assert str(explanation) == repr(explanation) == text
-    assert list(zarrs.explain(group["a"]).arrays) == ["deep/down/y", "x"]
+    part = zarrs.explain(group["a"])
+    assert isinstance(part, zarrs.GroupExplanation)
+    assert list(part.arrays) == ["deep/down/y", "x"]
     codec = MyZstd() if zarr_format == 3 else OwnZlib(1)
     group.create_array("a/odd", shape=(4,), chunks=(2,), dtype="<i4", compressors=codec)
     explanation = zarrs.explain(group)

@@ -40,7 +40,7 @@ def run(*command: str, cwd: Path = ROOT, **environment: str) -> subprocess.Compl
 def build(target: Path, **environment: str) -> list[str]:
     """Start a build that has to fail before anything is compiled; return what it says."""
     folders = ("--build-temp", str(target / "temp"), "--build-lib", str(target / "lib"))
-    done = run("setup.py", "-q", "build_ext", *folders, **environment)
+    done = run("setup.py", "-q", "build_ext", *folders, cwd=ROOT, **environment)
     assert done.returncode == 1
     assert "Traceback" not in done.stdout + done.stderr
     return done.stderr.splitlines()

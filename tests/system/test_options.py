@@ -69,7 +69,8 @@ def test_explain_native(tmp_path: Path, chain: Chain) -> None:
         assert part.name in str(explanation)
     if chain.zarr_format == 3:
         names = [stage.name for stage in explanation.stages]
-        stored = [c["name"] for c in array.metadata.to_dict()["codecs"]]
+        metadata: Any = array.metadata.to_dict()
+        stored = [c["name"] for c in metadata["codecs"]]
         assert [name.split("(")[0] for name in names] == stored
     assert explanation.store.name == "LocalStore"
 
@@ -86,12 +87,12 @@ class OwnZstd(ZstdCodec):
     """May encode as it likes."""
 
 
-def _array(store: Any, **kw: Any) -> zarr.Array:
+def _array(store: Any, **kw: Any) -> zarr.Array[Any]:
     arguments = {"shape": (8, 6), "chunks": (4, 3), "dtype": "<i4"} | kw
     return zarr.create_array(store=store, **arguments)
 
 
-def _odd_index(store: Any) -> zarr.Array:
+def _odd_index(store: Any) -> zarr.Array[Any]:
     # Shards whose index has codecs of its own: zarr's pipeline takes them.
     return _array(
         store,
@@ -175,7 +176,8 @@ def test_values_that_are_too_large(native: None, tmp_path: Path) -> None:
     """zarr takes of them what it needs, and so do we."""
     array = _array(tmp_path)
     array[...] = data = make_data("<i4", (8, 6))
-    array.oindex[[0, 3], :] = np.full((5, 6), 7, "<i4")
+    rows: Any = [0, 3]  # zarr's annotations have no lists
+    array.oindex[rows, :] = np.full((5, 6), 7, "<i4")
     data[[0, 3]] = 7
     assert_same(stock_read(tmp_path), data)
 
@@ -328,7 +330,7 @@ def test_nonsense_in_the_environment(tmp_path: Path) -> None:
 # ------------------------------------------------------------------ equality and pickling
 
 
-def pipeline_of(array: zarr.Array) -> Any:
+def pipeline_of(array: zarr.Array[Any]) -> Any:
     return array._async_array.codec_pipeline
 
 
@@ -413,7 +415,7 @@ def test_show_config(capsys: pytest.CaptureFixture[str]) -> None:
         assert word in text
         assert word in printed.lower()
     with pytest.raises(ValueError, match="nonsense"):
-        zarrs.show_config(mode="nonsense")  # type: ignore[arg-type,call-overload]
+        zarrs.show_config(mode="nonsense")  # type: ignore[call-overload]
 
 
 def test_a_codec_class_from_the_configuration_runs_itself(tmp_path: Path) -> None:
@@ -445,7 +447,7 @@ def test_paths_below_the_store(native: None, tmp_path: Path, path: str) -> None:
     """The prefix of the array is part of every key."""
     group = zarr.open_group(str(tmp_path / "st\u00f6re"), mode="w")
     data = make_data("<i4", (8, 6))
-    kw = {"shape": (8, 6), "chunks": (4, 3), "dtype": "<i4"}
+    kw: dict[str, Any] = {"shape": (8, 6), "chunks": (4, 3), "dtype": "<i4"}
     array = group.create_array(path, **kw) if path else _array(tmp_path / "st\u00f6re/direct")
     array[...] = data
     assert_same(array[...], data)
@@ -561,12 +563,12 @@ def test_arguments_of_every_chain_survive_the_metadata(tmp_path: Path) -> None:
     for chain in CHAINS:
         arguments = chain_arguments(chain, 2)
         create(tmp_path / chain.name, chain, (4, 4), (2, 2), "<i4")
-        opened = ours_open(tmp_path / chain.name)
-        assert opened.metadata.zarr_format == chain.zarr_format
+        metadata: Any = ours_open(tmp_path / chain.name).metadata
+        assert metadata.zarr_format == chain.zarr_format
         if chain.zarr_format == 2:
-            assert opened.metadata.order == arguments["order"]
-            assert (opened.metadata.compressor is None) == (arguments["compressors"] is None)
+            assert metadata.order == arguments["order"]
+            assert (metadata.compressor is None) == (arguments["compressors"] is None)
         else:
-            assert len(opened.metadata.codecs) == 1 + len(arguments["filters"]) + len(
+            assert len(metadata.codecs) == 1 + len(arguments["filters"]) + len(
                 arguments["compressors"]
             )

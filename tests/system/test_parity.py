@@ -117,13 +117,13 @@ GRID_CHAINS = (
 each_grid = pytest.mark.parametrize("grid", GRIDS)
 
 
-def check_reads(array: zarr.Array, data: np.ndarray, seed: int = 0) -> None:
+def check_reads(array: zarr.Array[Any], data: np.ndarray, seed: int = 0) -> None:
     """Every selection gives what NumPy gives."""
     for selection in selections(data.shape, seed):
         assert_same(array[selection], data[selection], f"read {selection}")
 
 
-def check_writes(array: zarr.Array, data: np.ndarray, seed: int = 0) -> None:
+def check_writes(array: zarr.Array[Any], data: np.ndarray, seed: int = 0) -> None:
     """Write through every selection, then compare with NumPy; `data` is changed alike."""
     for i, selection in enumerate(selections(data.shape, seed)):
         target = data[selection]
@@ -200,6 +200,7 @@ def test_selections_of_each_type(
     assert_same(stock_read(tmp_path), data, "zarr")
 
 
+BLOCK_SIZES: dict[Any, int] = {"lz4": 128, "zstd": 1000, "blosclz": 4096, "lz4hc": 16384}
 BIG_CHAINS: dict[str, dict[str, Any]] = {
     "raw": {},
     "raw-big": {},
@@ -221,7 +222,7 @@ BIG_CHAINS: dict[str, dict[str, Any]] = {
         f"blosc-blocksize-{size}": {
             "compressors": [BloscCodec(cname=cname, shuffle="shuffle", blocksize=size)]
         }
-        for cname, size in (("lz4", 128), ("zstd", 1000), ("blosclz", 4096), ("lz4hc", 16384))
+        for cname, size in BLOCK_SIZES.items()
     },
 }
 
@@ -404,7 +405,7 @@ def test_value_of_another_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
     """A value that is too small raises, or repeats as in zarr; memory beyond it stays out."""
     data = make_data("<i4", (8, 8))
     value = make_data("<i4", shape, seed=4)
-    results = []
+    results: list[np.ndarray | None] = []
     for path, context in ((tmp_path / "ours", nullcontext()), (tmp_path / "stock", stock())):
         with context:
             array = create(path, CHAIN["raw"], (8, 8), (3, 3), "<i4")
@@ -448,7 +449,7 @@ def _out(kind: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         return np.zeros(tuple(2 * n for n in shape), dtype)[::2, ::2]
     if kind == "unaligned":
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        return np.zeros(size + 1, np.uint8)[1:].view(dtype).reshape(shape)
+        return np.asarray(np.zeros(size + 1, np.uint8)[1:].view(dtype).reshape(shape))
     return np.zeros(shape, dtype, order="F" if kind == "fortran" else "C")
 
 

@@ -21,7 +21,7 @@ from helpers import ROOT, child_environment
 QUICKSTART = ROOT / "examples" / "quickstart.py"
 COMPARE = ROOT / "benchmarks" / "compare.py"
 MEMORY = ROOT / "benchmarks" / "memory.py"
-STORES = ROOT / "benchmarks" / "stores.py"
+COMPARE_STORES = ROOT / "benchmarks" / "compare_stores.py"
 SCAN = Path(nibabel.__file__).parent / "tests" / "data" / "example4d.nii.gz"
 
 
@@ -72,7 +72,8 @@ def test_quickstart(tmp_path: Path) -> None:
     assert re.fullmatch(last + "zarr's default, geometric mean of 30 and 6 rows", lines[-1])
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in tmp_path.iterdir()} == {"times.png", "kept"}
-    scan = np.asanyarray(nibabel.load(SCAN).dataobj)
+    image: Any = nibabel.load(SCAN)
+    scan = np.asanyarray(image.dataobj)
     group = zarr.open_group(output, mode="r")
     assert group.attrs["source"] == SCAN.name
     arrays = dict(group.arrays())
@@ -311,7 +312,7 @@ def test_quickstart_draws_what_can_be_read(
 def test_stores(tmp_path: Path) -> None:
     """Both places, TensorStore only over HTTP, and how fetching and decoding overlap."""
     done = run(
-        *(STORES, "--small", "--rounds", 1, "--case", "zstd|shard", "--latency", 2),
+        *(COMPARE_STORES, "--small", "--rounds", 1, "--case", "zstd|shard", "--latency", 2),
         *("--impl", "default,tensorstore,zarrs", "--dir", tmp_path, "--markdown"),
     )
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
@@ -330,7 +331,7 @@ def test_stores(tmp_path: Path) -> None:
 
 
 def test_stores_says_what_is_wrong() -> None:
-    done = run(STORES, "--case", "nothing", code=2)
+    done = run(COMPARE_STORES, "--case", "nothing", code=2)
     assert "nothing matches" in done.stderr
 
 

@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 import zarrs.codecs._chain
 import zarrs.runtime._errors
 import zarrs.runtime._threads
+from zarrs._core import Status
 from zarrs.codecs import _crc32c
 from zarrs.codecs._chain import swapped_segments
 from zarrs.runtime._cpus import available_cpus, cgroup_quota
-from zarrs.runtime._errors import Failure, Status, exception_of
+from zarrs.runtime._errors import Failure, exception_of
 from zarrs.runtime._threads import Budget, balance
 
 
@@ -244,7 +245,12 @@ def test_a_call_is_run_once_where_no_thread_can_be_started(taken_first: bool) ->
 
     state = zarrs.runtime._threads._State()
     state.cpus, state._first = 2, Exhausted(1)
-    call = state.submit(lambda: runs.append(1) or 7)
+
+    def work() -> int:
+        runs.append(1)
+        return 7
+
+    call = state.submit(work)
     for run in queue:
         run()
     assert call.result(timeout=1) == 7

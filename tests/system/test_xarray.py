@@ -118,7 +118,7 @@ def test_xarray_round_trip(
     """What one pipeline writes the other reads, and both are the dataset."""
     data = dataset()
     source = data.chunk({"time": 4, "y": 10, "x": 14}) if chunked else data
-    how = {"zarr_format": zarr_format, "consolidated": consolidated}
+    how: dict[str, Any] = {"zarr_format": zarr_format, "consolidated": consolidated}
     codes = encoding(zarr_format)
     store = STORES[kind](tmp_path / "ours")
     # `packed` is written in other chunks than dask's, which xarray would rather not
@@ -132,7 +132,7 @@ def test_xarray_round_trip(
         np.testing.assert_allclose(got.packed, data.packed, atol=0.051)
         xr.testing.assert_identical(got.drop_vars("packed"), data.drop_vars("packed"))
     xr.testing.assert_identical(mine.packed, theirs.packed)
-    group = zarr.open_group(store, mode="r")
+    group: Any = zarr.open_group(store, mode="r")
     assert group.metadata.zarr_format == zarr_format
     assert group["time"].dtype.kind == "i"
     assert group["t"].chunks == codes["t"]["chunks"]
@@ -233,7 +233,7 @@ def test_xarray_on_a_cluster(client: Any, tmp_path: Path, zarr_format: int) -> N
     lazy = data.chunk({"time": 4})
     codes = {name: e for name, e in encoding(zarr_format).items() if name != "packed"}
     codes["n"] = {**codes["n"], "chunks": (4, 14)}
-    how = {"zarr_format": zarr_format, "consolidated": False}
+    how: dict[str, Any] = {"zarr_format": zarr_format, "consolidated": False}
     result(client, lazy.to_zarr(str(tmp_path), encoding=codes, compute=False, **how))
     with xr.open_zarr(str(tmp_path), chunks={"time": 8}, **how) as opened:
         found = result(client, opened)

@@ -7,9 +7,9 @@ every array, how well fetching and decoding overlap: fetching alone is all keys 
 ``async.concurrency``, decoding alone the same bytes read from memory, and the ratio is the time of
 both together over the longer of the two.
 
-    python3 benchmarks/stores.py
-    python3 benchmarks/stores.py --case zstd --place http --latency 20
-    python3 benchmarks/stores.py --markdown            # the table of docs/stores.md
+    python3 benchmarks/compare_stores.py
+    python3 benchmarks/compare_stores.py --case zstd --place http --latency 20
+    python3 benchmarks/compare_stores.py --markdown            # the table of docs/stores.md
 """
 
 from __future__ import annotations
