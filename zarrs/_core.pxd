@@ -273,6 +273,7 @@ cdef struct Workspace:
     Buffer file  # encoded bytes as they are stored
     Buffer chunk  # decoded bytes
     Buffer stages[2]  # what is between two codecs
+    Failure failure  # of the task that the thread is about
     void* decoders[MAX_CODECS]
     void* encoders[MAX_CODECS]
     void* call  # what Python wants to know of a call: a `Call` of _python_stages.py, or None

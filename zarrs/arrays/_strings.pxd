@@ -6,14 +6,12 @@ from zarrs._core cimport Failure, Item, LayoutSpec, Region, Status, Workspace
 
 
 cdef Status unpack_strings(
-    const Item* item, const Region* region, const uint8_t* payload, size_t n, Workspace* space,
-    Failure* failure) noexcept nogil
+    const Item* item, const Region* region, const uint8_t* payload, size_t n,
+    Workspace* space) noexcept nogil
 
 cdef Status fill_strings(
-    const LayoutSpec* layout, const Region* region, Workspace* space,
-    Failure* failure) noexcept nogil
+    const LayoutSpec* layout, const Region* region, Workspace* space) noexcept nogil
 
 cdef Status pack_strings(
     const LayoutSpec* layout, const Region* region, const uint8_t* old, size_t n_old,
-    bint keep_empty, Workspace* space, const uint8_t** payload, size_t* n,
-    Failure* failure) noexcept nogil
+    bint keep_empty, Workspace* space, const uint8_t** payload, size_t* n) noexcept nogil

@@ -177,15 +177,14 @@ cdef Status _find_views(
 
 cdef Status _join_views(
     const View* views, Py_ssize_t n, Workspace* space, const uint8_t** payload, size_t* size,
-    Failure* failure,
 ) noexcept nogil:
     cdef size_t total = LENGTH_SIZE
     cdef uint8_t* dst
     cdef Py_ssize_t i
     for i in range(n):
         if views[i].size > MAX_LENGTH or n > MAX_LENGTH:
-            failure.expected = MAX_LENGTH
-            failure.found = max(n, <Py_ssize_t> views[i].size)
+            space.failure.expected = MAX_LENGTH
+            space.failure.found = max(n, <Py_ssize_t> views[i].size)
             return UNSUPPORTED
         total += LENGTH_SIZE + views[i].size
     dst = reserve(&space.span, total)
@@ -374,7 +373,6 @@ cdef View* _reserve_views(Workspace* space, Py_ssize_t n) noexcept nogil:
 
 cdef Status unpack_strings(
     const Item* item, const Region* region, const uint8_t* payload, size_t n, Workspace* space,
-    Failure* failure,
 ) noexcept nogil:
     """Put what is selected of a decoded chunk where it goes in the array."""
     cdef Py_ssize_t n_items = region.nbytes // item.size
@@ -384,14 +382,15 @@ cdef Status unpack_strings(
     visit.views = _reserve_views(space, n_items)
     if visit.views == NULL:
         return NO_MEMORY
-    status = _find_views(payload, n, n_items, item.kind != BYTES_OBJECTS, visit.views, failure)
+    status = _find_views(payload, n, n_items, item.kind != BYTES_OBJECTS, visit.views,
+                         &space.failure)
     if status == OK:
-        status = _put_region(&visit, item, region, failure)
+        status = _put_region(&visit, item, region, &space.failure)
     return status
 
 
 cdef Status fill_strings(
-    const LayoutSpec* layout, const Region* region, Workspace* space, Failure* failure,
+    const LayoutSpec* layout, const Region* region, Workspace* space,
 ) noexcept nogil:
     """Put the fill value where a missing chunk would go."""
     cdef Visit visit
@@ -399,27 +398,27 @@ cdef Status fill_strings(
     visit.views = NULL
     visit.same.data = <const uint8_t*> layout.fill
     visit.same.size = layout.fill_size
-    return _put_region(&visit, &layout.item, region, failure)
+    return _put_region(&visit, &layout.item, region, &space.failure)
 
 
 cdef Status _pack(
     Visit* visit, const LayoutSpec* layout, const Region* region, bint keep_empty,
-    Workspace* space, const uint8_t** payload, size_t* n, Failure* failure,
+    Workspace* space, const uint8_t** payload, size_t* n,
 ) noexcept nogil:
     # The items of the array stay where they are until this is done: it runs under their lock.
     cdef Py_ssize_t n_items = region.nbytes // layout.item.size
-    cdef Status status = _visit_region(visit, &layout.item, region, failure)
+    cdef Status status = _visit_region(visit, &layout.item, region, &space.failure)
     if status != OK:
         return status
     if not keep_empty and _are_all(visit.views, n_items, layout.fill, layout.fill_size):
         payload[0] = NULL
         return OK
-    return _join_views(visit.views, n_items, space, payload, n, failure)
+    return _join_views(visit.views, n_items, space, payload, n)
 
 
 cdef Status pack_strings(
     const LayoutSpec* layout, const Region* region, const uint8_t* old, size_t n_old,
-    bint keep_empty, Workspace* space, const uint8_t** payload, size_t* n, Failure* failure,
+    bint keep_empty, Workspace* space, const uint8_t** payload, size_t* n,
 ) noexcept nogil:
     """Merge what is written into a decoded chunk, ``old``, or NULL for one of fill values.
 
@@ -436,7 +435,7 @@ cdef Status pack_strings(
         return NO_MEMORY
     if old != NULL:
         status = _find_views(old, n_old, n_items, item.kind != BYTES_OBJECTS, visit.views,
-                             failure)
+                             &space.failure)
     elif not region.covers:
         for i in range(n_items):
             visit.views[i].data = <const uint8_t*> layout.fill
@@ -448,13 +447,13 @@ cdef Status pack_strings(
         visit.function = _see_string
         visit.allocator = NpyString_acquire_allocator(
             <const PyArray_StringDTypeObject*> item.descriptor)
-        status = _pack(&visit, layout, region, keep_empty, space, payload, n, failure)
+        status = _pack(&visit, layout, region, keep_empty, space, payload, n)
         NpyString_release_allocator(visit.allocator)
         return status
     with gil:
         visit.function = _look_at_text if item.kind == TEXT_OBJECTS else _look_at_bytes
-        status = _visit_region(&visit, item, region, failure)
+        status = _visit_region(&visit, item, region, &space.failure)
         if status == OK:
             visit.function = _see_text if item.kind == TEXT_OBJECTS else _see_bytes
-            status = _pack(&visit, layout, region, keep_empty, space, payload, n, failure)
+            status = _pack(&visit, layout, region, keep_empty, space, payload, n)
     return status

@@ -39,19 +39,17 @@ cdef struct Source:
 
 cdef Status read_raw(
     const Input* source, const Box* box, const Item* item, Py_ssize_t offset, char* dst,
-    Workspace* space, Failure* failure) noexcept nogil
+    Workspace* space) noexcept nogil
 
 cdef Status read_raw_scattered(
-    const Input* source, const Item* item, const Region* region, Workspace* space,
-    Failure* failure) noexcept nogil
+    const Input* source, const Item* item, const Region* region, Workspace* space) noexcept nogil
 
 cdef Status read_blosc_scattered(
-    Source* source, const ChainSpec* chain, const Item* item, Workspace* space,
-    Failure* failure) noexcept nogil
+    Source* source, const ChainSpec* chain, const Item* item, Workspace* space) noexcept nogil
 
 cdef Status read_verified(
     const Input* source, const ChainSpec* chain, const Item* item, const Region* region,
-    Workspace* space, Failure* failure) noexcept nogil
+    Workspace* space) noexcept nogil
 
 cdef void close_source(Source* source) noexcept nogil
 
@@ -66,7 +64,7 @@ cdef Py_ssize_t cut_raw(Source* source, const Box* box) noexcept nogil
 
 cdef Status run_raw_piece(
     const Source* source, Py_ssize_t number, const Item* item, const Region* region,
-    Workspace* space, Failure* failure) noexcept nogil
+    Workspace* space) noexcept nogil
 
 cdef bint wants_blosc_piece(
     const Source* source, Py_ssize_t number, const Item* item,
@@ -74,4 +72,4 @@ cdef bint wants_blosc_piece(
 
 cdef Status run_blosc_piece(
     const Source* source, Py_ssize_t number, const ChainSpec* chain, const Item* item,
-    const Region* region, Workspace* space, Failure* failure) noexcept nogil
+    const Region* region, Workspace* space) noexcept nogil

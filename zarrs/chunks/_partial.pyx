@@ -54,7 +54,7 @@ cdef enum:
 
 cdef Status read_raw(
     const Input* source, const Box* box, const Item* item, Py_ssize_t offset, char* dst,
-    Workspace* space, Failure* failure,
+    Workspace* space,
 ) noexcept nogil:
     """Read the box that starts at byte ``offset`` of a raw chunk."""
     cdef Box part = box[0]
@@ -66,7 +66,7 @@ cdef Status read_raw(
     cdef int k
     cdef bint sparse
     if source.data != NULL:
-        status = view_input(source, extent, offset, NULL, &data, failure)
+        status = view_input(source, extent, offset, NULL, &data, &space.failure)
         if status == OK:
             copy_box(box, item, <const char*> data, dst)
         return status
@@ -80,7 +80,7 @@ cdef Status read_raw(
     inner = source_extent(&part, item, 1) if part.ndim else extent
     sparse = stride >= SPARSE_STRIDE and 4 * inner < stride
     if extent >= MIN_DIRECT and is_one_run(&part, item):
-        status = read_input(source, <uint8_t*> dst, extent, offset, failure)
+        status = read_input(source, <uint8_t*> dst, extent, offset, &space.failure)
         if status == OK:
             swap_run(item, dst, extent // item.size)
         return status
@@ -88,7 +88,7 @@ cdef Status read_raw(
         scratch = reserve(&space.chunk, extent)
         if scratch == NULL:
             return NO_MEMORY
-        status = read_input(source, scratch, extent, offset, failure)
+        status = read_input(source, scratch, extent, offset, &space.failure)
         if status == OK:
             copy_box(&part, item, <const char*> scratch, dst)
         return status
@@ -99,7 +99,7 @@ cdef Status read_raw(
     while i < n:
         part.count[0] = min(group, n - i)
         status = read_raw(source, &part, item, offset + i * stride,
-                          dst + i * part.dst_stride[0], space, failure)
+                          dst + i * part.dst_stride[0], space)
         if status != OK:
             return status
         i += group
@@ -108,7 +108,6 @@ cdef Status read_raw(
 
 cdef Status read_raw_scattered(
     const Input* source, const Item* item, const Region* region, Workspace* space,
-    Failure* failure,
 ) noexcept nogil:
     """Read scattered boxes of a raw chunk: all bytes from first to last, or those in between not.
 
@@ -123,7 +122,7 @@ cdef Status read_raw_scattered(
     if source.data != NULL or span <= PIECE or region.n >= min(
         span // READ_COST, span // extent
     ):
-        status = view_input(source, span, region.low, &space.chunk, &data, failure)
+        status = view_input(source, span, region.low, &space.chunk, &data, &space.failure)
         if status == OK:  # where byte 0 would be, whether it was read or not
             copy_out(region, item, <const char*> (<size_t> data - <size_t> region.low))
         return status
@@ -137,7 +136,7 @@ cdef Status read_raw_scattered(
         ):
             high = max(high, region.offsets[k] + extent)
             k += 1
-        status = view_input(source, high - low, low, &space.chunk, &data, failure)
+        status = view_input(source, high - low, low, &space.chunk, &data, &space.failure)
         while i < k and status == OK:
             copy_box(&region.box, item, <const char*> data + (region.offsets[i] - low),
                      region.data + region.array_offsets[i])
@@ -147,7 +146,6 @@ cdef Status read_raw_scattered(
 
 cdef Status read_blosc_scattered(
     Source* source, const ChainSpec* chain, const Item* item, Workspace* space,
-    Failure* failure,
 ) noexcept nogil:
     """Decode those pieces of an open Blosc chunk that hold some of the scattered boxes."""
     cdef const Region* region = &source.region
@@ -170,7 +168,7 @@ cdef Status read_blosc_scattered(
         if wanted[k] and status == OK:
             blosc_window(source, k, &first, &stop)
             status = _decode_blocks(source, chain, first, stop,
-                                    chunk + first * source.index.blocksize, space, failure)
+                                    chunk + first * source.index.blocksize, space)
     free(wanted)
     if status == OK:
         copy_out(region, item, <const char*> chunk)
@@ -179,7 +177,7 @@ cdef Status read_blosc_scattered(
 
 cdef Status read_verified(
     const Input* source, const ChainSpec* chain, const Item* item, const Region* region,
-    Workspace* space, Failure* failure,
+    Workspace* space,
 ) noexcept nogil:
     """Read a little of a chunk that is raw but for a checksum, which needs all of its bytes.
 
@@ -192,22 +190,23 @@ cdef Status read_verified(
     cdef const uint8_t* piece = NULL
     cdef uint32_t checksum = stage.codec.first
     cdef Status status
-    failure.stage = 0
-    status = check_size(region.nbytes + CHECKSUM_SIZE, source.size, failure)
+    space.failure.stage = 0
+    status = check_size(region.nbytes + CHECKSUM_SIZE, source.size, &space.failure)
     while low < region.nbytes and status == OK:
         high = min(low + step, <Py_ssize_t> region.nbytes)
-        failure.stage = THE_FILE
-        status = view_input(source, high - low, low, &space.chunk, &piece, failure)
+        space.failure.stage = THE_FILE
+        status = view_input(source, high - low, low, &space.chunk, &piece, &space.failure)
         if status == OK:
             checksum = stage.codec.extend(&stage.params, checksum, piece, high - low)
             copy_window(&region.box, item, region.offset, <const char*> piece, low, high,
                         region.data)
         low = high
     if status == OK:
-        status = view_input(source, CHECKSUM_SIZE, region.nbytes, &space.chunk, &piece, failure)
+        status = view_input(source, CHECKSUM_SIZE, region.nbytes, &space.chunk, &piece,
+                            &space.failure)
     if status == OK:
-        failure.stage = 0
-        status = compare_checksum(checksum, piece, failure)
+        space.failure.stage = 0
+        status = compare_checksum(checksum, piece, &space.failure)
     return status
 
 
@@ -289,7 +288,7 @@ cdef Py_ssize_t cut_blosc(Source* source, const Item* item) noexcept nogil:
 
 cdef Status _decode_blocks(
     const Source* source, const ChainSpec* chain, Py_ssize_t first, Py_ssize_t stop,
-    uint8_t* target, Workspace* space, Failure* failure,
+    uint8_t* target, Workspace* space,
 ) noexcept nogil:
     # Reads and decodes some blocks that follow each other.
     cdef const Stage* stage = &chain.stages[0]
@@ -300,9 +299,9 @@ cdef Status _decode_blocks(
     cdef uint8_t* part
     cdef size_t written
     cdef Status status = OK
-    failure.stage = THE_FILE
+    space.failure.stage = THE_FILE
     if index.stored:
-        return read_input(&source.input, target, high - low, HEADER_SIZE + low, failure)
+        return read_input(&source.input, target, high - low, HEADER_SIZE + low, &space.failure)
     position = HEADER_SIZE + 4 * (stop - first)
     for b in range(first, stop):
         position += source.extents[b].stop - source.extents[b].start
@@ -324,18 +323,18 @@ cdef Status _decode_blocks(
             memcpy(part + position, source.head + run_start, run_stop - run_start)
         else:
             status = read_input(&source.input, part + position, run_stop - run_start,
-                                run_start, failure)
+                                run_start, &space.failure)
         position += run_stop - run_start
     if status != OK:
         return status
-    failure.stage = 0
+    space.failure.stage = 0
     return stage.codec.decode(&stage.params, &space.decoders[stage.slot], part, position,
-                              target, high - low, &written, failure)
+                              target, high - low, &written, &space.failure)
 
 
 cdef Status run_blosc_piece(
     const Source* source, Py_ssize_t number, const ChainSpec* chain, const Item* item,
-    const Region* region, Workspace* space, Failure* failure,
+    const Region* region, Workspace* space,
 ) noexcept nogil:
     """Read one piece of an open Blosc chunk and copy what is needed of it."""
     cdef const Box* box = &region.box
@@ -355,7 +354,7 @@ cdef Status run_blosc_piece(
         target = reserve(&space.chunk, high - low)
         if target == NULL:
             return NO_MEMORY
-    status = _decode_blocks(source, chain, first, stop, target, space, failure)
+    status = _decode_blocks(source, chain, first, stop, target, space)
     if status != OK:
         return status
     if direct:
@@ -378,19 +377,19 @@ cdef Py_ssize_t cut_raw(Source* source, const Box* box) noexcept nogil:
 
 cdef Status run_raw_piece(
     const Source* source, Py_ssize_t number, const Item* item, const Region* region,
-    Workspace* space, Failure* failure,
+    Workspace* space,
 ) noexcept nogil:
     """Read one piece of an open raw chunk."""
     cdef Box part = region.box
     cdef int k = source.axis
     cdef Py_ssize_t first = number * source.group
     cdef char* dst = region.data
-    failure.stage = THE_FILE
+    space.failure.stage = THE_FILE
     if k < part.ndim:
         part.count[k] = min(source.group, part.count[k] - first)
         dst += first * part.dst_stride[k]
         first *= part.src_stride[k]
-    return read_raw(&source.input, &part, item, region.offset + first, dst, space, failure)
+    return read_raw(&source.input, &part, item, region.offset + first, dst, space)
 
 
 cdef bint wants_blosc_piece(

@@ -6,7 +6,6 @@ chunks fill the same pages of the result while these are hot.
 """
 
 from libc.stdlib cimport free, malloc, qsort
-from libc.string cimport memset
 
 from zarrs._core cimport (
     OK,
@@ -32,7 +31,7 @@ from zarrs.chunks._partial cimport (
     wants_blosc_piece,
 )
 from zarrs.codecs._chunk cimport check_size, check_stored
-from zarrs.runtime._failures cimport is_cancelled, record_failure
+from zarrs.runtime._failures cimport begin_failure, is_cancelled, record_failure
 from zarrs.runtime._loop cimport run_loop
 
 
@@ -80,19 +79,18 @@ cdef void _read_piece(void* context, Py_ssize_t k, Workspace* space) noexcept no
     cdef const Piece* piece = &(<Pieces*> context).items[k]
     cdef Source* source = piece.source
     cdef const Item* item = &tasks.layout.item
-    cdef Failure failure
+    cdef Failure* failure
     if not is_cancelled(tasks, source.task):
-        memset(&failure, 0, sizeof(Failure))
+        failure = begin_failure(space)
         failure.depth = source.depth
         failure.inner = source.inner
         if chain.is_raw:
-            failure.status = run_raw_piece(source, piece.number, item, &source.region, space,
-                                           &failure)
+            failure.status = run_raw_piece(source, piece.number, item, &source.region, space)
         else:
             failure.status = run_blosc_piece(source, piece.number, chain, item, &source.region,
-                                             space, &failure)
+                                             space)
         if failure.status != OK:
-            record_failure(tasks, source.task, &failure)
+            record_failure(tasks, source.task, failure)
     if zarrs_countdown(&source.left) == 0:
         close_source(source)
 

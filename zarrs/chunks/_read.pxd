@@ -5,8 +5,7 @@ from zarrs._core cimport ChainSpec, Failure, Input, Item, LayoutSpec, Region, St
 
 cdef Status read_region(
     const Input* source, const ChainSpec* chain, const Item* item, const Region* region,
-    Workspace* space, Failure* failure) noexcept nogil
+    Workspace* space) noexcept nogil
 
 cdef Status fill_region(
-    const LayoutSpec* layout, const Region* region, Workspace* space,
-    Failure* failure) noexcept nogil
+    const LayoutSpec* layout, const Region* region, Workspace* space) noexcept nogil

@@ -12,7 +12,6 @@ from zarrs._core cimport (
     PLAIN,
     THE_FILE,
     ChainSpec,
-    Failure,
     Input,
     Item,
     LayoutSpec,
@@ -52,7 +51,7 @@ cdef inline bint _is_little(const Region* region, const Item* item) noexcept nog
 
 cdef Status _read_blocks(
     const Input* origin, const ChainSpec* chain, const Item* item, const Region* region,
-    Workspace* space, bint* done, Failure* failure,
+    Workspace* space, bint* done,
 ) noexcept nogil:
     # Reads the blocks that are needed of a Blosc chunk; one of a single block is left alone.
     cdef Source source
@@ -60,68 +59,68 @@ cdef Status _read_blocks(
     cdef Status status
     memset(&source, 0, sizeof(Source))
     source.input = origin[0]
-    status = open_blosc(&source, region.nbytes, failure)
+    status = open_blosc(&source, region.nbytes, &space.failure)
     done[0] = status != OK or source.index.n_blocks > 1
     if status == OK and done[0]:
         source.n_pieces = cut_blosc(&source, item)
         if region.is_scattered:
             source.region = region[0]
-            status = read_blosc_scattered(&source, chain, item, space, failure)
+            status = read_blosc_scattered(&source, chain, item, space)
         else:
             for number in range(source.n_pieces):
                 if status == OK and wants_blosc_piece(&source, number, item, region):
-                    status = run_blosc_piece(&source, number, chain, item, region, space, failure)
+                    status = run_blosc_piece(&source, number, chain, item, region, space)
     close_source(&source)
     return status
 
 
 cdef Status _read_strings(
     const Input* source, const ChainSpec* chain, const Item* item, const Region* region,
-    Workspace* space, Failure* failure,
+    Workspace* space,
 ) noexcept nogil:
     cdef const uint8_t* payload = NULL
     cdef size_t n = 0
-    cdef Status status = decode_open(source, chain, space, region.nbytes, &payload, &n, failure)
+    cdef Status status = decode_open(source, chain, space, region.nbytes, &payload, &n)
     if status != OK:
         return status
-    failure.stage = THE_FILE
-    return unpack_strings(item, region, payload, n, space, failure)
+    space.failure.stage = THE_FILE
+    return unpack_strings(item, region, payload, n, space)
 
 
 cdef Status read_region(
     const Input* source, const ChainSpec* chain, const Item* item, const Region* region,
-    Workspace* space, Failure* failure,
+    Workspace* space,
 ) noexcept nogil:
     """Read what is selected of a chunk to where it goes in the array."""
     cdef const uint8_t* decoded = NULL
     cdef bint direct = region.covers and is_one_run(&region.box, item)
     cdef bint done = False
     cdef Status status
-    failure.stage = THE_FILE
-    status = check_stored(source, chain, region.nbytes, failure)
+    space.failure.stage = THE_FILE
+    status = check_stored(source, chain, region.nbytes, &space.failure)
     if status != OK:
         return status
     if item.kind != PLAIN:
-        return _read_strings(source, chain, item, region, space, failure)
+        return _read_strings(source, chain, item, region, space)
     if chain.is_raw:
-        status = check_size(region.nbytes + chain.tail, source.size, failure)
+        status = check_size(region.nbytes + chain.tail, source.size, &space.failure)
         if status != OK:
             return status
         if region.is_scattered:
-            return read_raw_scattered(source, item, region, space, failure)
-        return read_raw(source, &region.box, item, region.offset, region.data, space, failure)
+            return read_raw_scattered(source, item, region, space)
+        return read_raw(source, &region.box, item, region.offset, region.data, space)
     if chain.is_blosc and region.nbytes > PIECE // 4:
-        status = _read_blocks(source, chain, item, region, space, &done, failure)
+        status = _read_blocks(source, chain, item, region, space, &done)
         if done:
             return status
     if chain.is_checked_raw and region.nbytes > PIECE and _is_little(region, item):
-        return read_verified(source, chain, item, region, space, failure)
+        return read_verified(source, chain, item, region, space)
     # A stream that can be stopped is decoded more slowly than one that is decoded in one go.
     if chain.has_prefix and region.nbytes - region.high >= max(MIN_SAVED, region.nbytes // 3):
-        status = decode_prefix(source, chain, space, region.nbytes, region.high, &decoded, failure)
+        status = decode_prefix(source, chain, space, region.nbytes, region.high, &decoded)
     else:
         status = decode_chunk(source, chain, space, region.nbytes,
-                              <uint8_t*> region.data if direct else NULL, &decoded, failure)
+                              <uint8_t*> region.data if direct else NULL, &decoded)
     if status != OK:
         return status
     if direct:
@@ -132,10 +131,10 @@ cdef Status read_region(
 
 
 cdef Status fill_region(
-    const LayoutSpec* layout, const Region* region, Workspace* space, Failure* failure,
+    const LayoutSpec* layout, const Region* region, Workspace* space,
 ) noexcept nogil:
     """Put the fill value where a missing chunk would go."""
     if layout.item.kind != PLAIN:
-        return fill_strings(layout, region, space, failure)
+        return fill_strings(layout, region, space)
     fill_out(region, &layout.item, layout.fill)
     return OK

@@ -22,7 +22,7 @@ from zarrs.chunks._pieces cimport WAVE, open_source, read_pieces
 from zarrs.chunks._read cimport fill_region, read_region
 from zarrs.filesystem._files cimport close_input, open_input
 from zarrs.indexing._region cimport task_region
-from zarrs.runtime._failures cimport is_cancelled, record_failure
+from zarrs.runtime._failures cimport begin_failure, is_cancelled, record_failure
 from zarrs.runtime._loop cimport run_loop
 
 cdef enum:
@@ -47,25 +47,23 @@ cdef void _read_one(void* context, Py_ssize_t k, Workspace* space) noexcept nogi
     cdef Tasks* tasks = <Tasks*> context
     cdef Py_ssize_t i = task_number(tasks, k)
     cdef Task* task = &tasks.items[i]
-    cdef Failure failure
+    cdef Failure* failure
     cdef Region region
     cdef Input source
     if task.empty or is_cancelled(tasks, i):
         return
-    memset(&failure, 0, sizeof(Failure))
-    failure.inner = -1
+    failure = begin_failure(space)
     failure.status = task_region(tasks, task, False, &space.pairs, &region)
     if failure.status == OK:
-        failure.status = open_task(tasks, task, &source, &failure)
+        failure.status = open_task(tasks, task, &source, failure)
     if failure.status == OK:
-        failure.status = read_region(&source, tasks.chain, &tasks.layout.item, &region, space,
-                                     &failure)
+        failure.status = read_region(&source, tasks.chain, &tasks.layout.item, &region, space)
         close_input(&source)
     if failure.status == MISSING:
         task.failure.status = MISSING
-        failure.status = fill_region(tasks.layout, &region, space, &failure)
+        failure.status = fill_region(tasks.layout, &region, space)
     if failure.status > MISSING:
-        record_failure(tasks, i, &failure)
+        record_failure(tasks, i, failure)
 
 
 # The chunks of a wave, which are open at the same time.
@@ -81,24 +79,23 @@ cdef void _open_one(void* context, Py_ssize_t k, Workspace* space) noexcept nogi
     cdef Py_ssize_t i = task_number(tasks, wave.first + k)
     cdef Source* source = &wave.sources[k]
     cdef Task* task = &tasks.items[i]
-    cdef Failure failure
+    cdef Failure* failure
     memset(source, 0, sizeof(Source))
     if task.empty or is_cancelled(tasks, i):
         return
-    memset(&failure, 0, sizeof(Failure))
-    failure.inner = -1
+    failure = begin_failure(space)
     source.task = i
     source.inner = -1
     source.owns_input = True
     task_region(tasks, task, False, NULL, &source.region)  # one box: it cannot fail
-    failure.status = open_task(tasks, task, &source.input, &failure)
+    failure.status = open_task(tasks, task, &source.input, failure)
     if failure.status == MISSING:
         task.failure.status = MISSING
-        failure.status = fill_region(tasks.layout, &source.region, NULL, &failure)
+        failure.status = fill_region(tasks.layout, &source.region, space)
     elif failure.status == OK:
-        failure.status = open_source(source, tasks, tasks.chain, &failure)
+        failure.status = open_source(source, tasks, tasks.chain, failure)
     if failure.status > MISSING:
-        record_failure(tasks, i, &failure)
+        record_failure(tasks, i, failure)
 
 
 cdef int _read_in_pieces(Tasks* tasks, const Team* team) except -1:

@@ -17,7 +17,6 @@ from zarrs._core cimport (
 
 cdef Status encode_region(
     const Input* old, const ChainSpec* chain, const LayoutSpec* layout, const Region* region,
-    const WriteOptions* options, Workspace* space, const uint8_t** data, size_t* n,
-    Failure* failure) noexcept nogil
+    const WriteOptions* options, Workspace* space, const uint8_t** data, size_t* n) noexcept nogil
 
 cdef Status keep_encoded(Task* task, const uint8_t* data, size_t n) noexcept nogil

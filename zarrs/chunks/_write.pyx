@@ -12,7 +12,6 @@ from zarrs._core cimport (
     THE_FILE,
     Box,
     ChainSpec,
-    Failure,
     Input,
     Item,
     LayoutSpec,
@@ -40,26 +39,23 @@ cdef void _fill_run(const LayoutSpec* layout, uint8_t* chunk, int64_t nbytes) no
 cdef Status _merge_strings(
     const Input* old, const ChainSpec* chain, const LayoutSpec* layout, const Region* region,
     const WriteOptions* options, Workspace* space, const uint8_t** data, size_t* n,
-    Failure* failure,
 ) noexcept nogil:
     cdef const uint8_t* before = NULL
     cdef size_t n_before = 0
     cdef Status status = OK
     if not region.covers and old != NULL:
-        status = decode_open(old, chain, space, region.nbytes, &before, &n_before, failure)
+        status = decode_open(old, chain, space, region.nbytes, &before, &n_before)
     if status == MISSING:  # says a codec
         before = NULL
     elif status != OK:
         return status
-    failure.stage = THE_FILE
-    return pack_strings(layout, region, before, n_before, options.keep_empty, space, data, n,
-                        failure)
+    space.failure.stage = THE_FILE
+    return pack_strings(layout, region, before, n_before, options.keep_empty, space, data, n)
 
 
 cdef Status _merge_items(
     const Input* old, const ChainSpec* chain, const LayoutSpec* layout, const Region* region,
     const WriteOptions* options, Workspace* space, const uint8_t** data, size_t* n,
-    Failure* failure,
 ) noexcept nogil:
     cdef const Item* item = &layout.item
     cdef const uint8_t* decoded = NULL
@@ -75,14 +71,14 @@ cdef Status _merge_items(
         if chunk == NULL:
             return NO_MEMORY
         if not region.covers and old != NULL:
-            status = decode_chunk(old, chain, space, region.nbytes, chunk, &decoded, failure)
+            status = decode_chunk(old, chain, space, region.nbytes, chunk, &decoded)
             if status > MISSING:
                 return status
         if not region.covers and status == MISSING:
             _fill_run(layout, chunk, region.nbytes)
         copy_in(region, item, <char*> chunk)
         data[0] = chunk
-    failure.stage = THE_FILE
+    space.failure.stage = THE_FILE
     if not options.keep_empty and all_fill(
         <const char*> data[0], region.nbytes // item.size, item.size, layout.fill,
         layout.fill_kind, layout.fill_swapped
@@ -94,7 +90,6 @@ cdef Status _merge_items(
 cdef Status encode_region(
     const Input* old, const ChainSpec* chain, const LayoutSpec* layout, const Region* region,
     const WriteOptions* options, Workspace* space, const uint8_t** data, size_t* n,
-    Failure* failure,
 ) noexcept nogil:
     """Merge what is written into a chunk and encode it.
 
@@ -102,17 +97,17 @@ cdef Status encode_region(
     scratch, or in the array itself; NULL for a chunk that is not stored, being empty.
     """
     cdef Status status
-    failure.stage = THE_FILE
+    space.failure.stage = THE_FILE
     if old != NULL and not region.covers:
-        status = check_stored(old, chain, region.nbytes, failure)
+        status = check_stored(old, chain, region.nbytes, &space.failure)
         if status != OK:
             return status
     if layout.item.kind != PLAIN:
-        status = _merge_strings(old, chain, layout, region, options, space, data, n, failure)
+        status = _merge_strings(old, chain, layout, region, options, space, data, n)
     else:
-        status = _merge_items(old, chain, layout, region, options, space, data, n, failure)
+        status = _merge_items(old, chain, layout, region, options, space, data, n)
     if status == OK and data[0] != NULL:
-        status = encode_chunk(chain, space, data, n, options.inner_threads, failure)
+        status = encode_chunk(chain, space, data, n, options.inner_threads)
     return OK if status == MISSING else status  # a codec can say that there is nothing to store
 
 

@@ -22,13 +22,12 @@ from zarrs.chunks._read_chunks cimport open_task
 from zarrs.chunks._write cimport encode_region, keep_encoded
 from zarrs.filesystem._files cimport close_input, remove_file, replace_file
 from zarrs.indexing._region cimport task_region
-from zarrs.runtime._failures cimport is_cancelled, record_failure
+from zarrs.runtime._failures cimport begin_failure, is_cancelled, record_failure
 from zarrs.runtime._loop cimport run_loop
 
 
 cdef Status _write_task(
     const Tasks* tasks, Py_ssize_t i, const WriteOptions* options, Workspace* space,
-    Failure* failure,
 ) noexcept nogil:
     cdef Task* task = &tasks.items[i]
     cdef const uint8_t* data = NULL
@@ -43,20 +42,21 @@ cdef Status _write_task(
     old.fd = -1
     status = MISSING
     if not task.complete and not region.covers:
-        status = open_task(tasks, task, &old, failure)
+        status = open_task(tasks, task, &old, &space.failure)
         if status > MISSING:
             return status
     status = encode_region(&old if status == OK else NULL, tasks.chain, tasks.layout, &region,
-                           options, space, &data, &n, failure)
+                           options, space, &data, &n)
     close_input(&old)
     if status != OK:
         return status
-    failure.stage = THE_FILE
+    space.failure.stage = THE_FILE
     if task.path == NULL:
         return OK if data == NULL else keep_encoded(task, data, n)
     if data == NULL:
-        return remove_file(task.path, failure)
-    return replace_file(task.path, &tasks.files, data, n, options.seed + <uint64_t> i, failure)
+        return remove_file(task.path, &space.failure)
+    return replace_file(task.path, &tasks.files, data, n, options.seed + <uint64_t> i,
+                        &space.failure)
 
 
 cdef struct Write:
@@ -69,14 +69,13 @@ cdef void _write_one(void* context, Py_ssize_t k, Workspace* space) noexcept nog
     cdef const WriteOptions* options = (<Write*> context).options
     cdef Py_ssize_t i = task_number(tasks, k)
     cdef Task* task = &tasks.items[i]
-    cdef Failure failure
+    cdef Failure* failure
     if task.empty or is_cancelled(tasks, i):
         return
-    memset(&failure, 0, sizeof(Failure))
-    failure.inner = -1
-    failure.status = _write_task(tasks, i, options, space, &failure)
+    failure = begin_failure(space)
+    failure.status = _write_task(tasks, i, options, space)
     if failure.status != OK:
-        record_failure(tasks, i, &failure)
+        record_failure(tasks, i, failure)
 
 
 cdef int write_chunks(

@@ -17,22 +17,22 @@ cdef Status check_stored(
 
 cdef Status decode_chunk(
     const Input* source, const ChainSpec* chain, Workspace* space, int64_t nbytes,
-    uint8_t* dst, const uint8_t** decoded, Failure* failure) noexcept nogil
+    uint8_t* dst, const uint8_t** decoded) noexcept nogil
 
 cdef Status decode_open(
     const Input* source, const ChainSpec* chain, Workspace* space, int64_t nbytes,
-    const uint8_t** decoded, size_t* n, Failure* failure) noexcept nogil
+    const uint8_t** decoded, size_t* n) noexcept nogil
 
 cdef Status decode_shard(
     const Input* source, const ChainSpec* chain, Workspace* space, int64_t bound,
-    uint8_t** data, Py_ssize_t* size, Failure* failure) noexcept nogil
+    uint8_t** data, Py_ssize_t* size) noexcept nogil
 
 cdef Status decode_prefix(
     const Input* source, const ChainSpec* chain, Workspace* space, int64_t nbytes, int64_t need,
-    const uint8_t** decoded, Failure* failure) noexcept nogil
+    const uint8_t** decoded) noexcept nogil
 
 cdef size_t encoded_bound(const ChainSpec* chain, size_t n) noexcept nogil
 
 cdef Status encode_chunk(
-    const ChainSpec* chain, Workspace* space, const uint8_t** data, size_t* n, int inner_threads,
-    Failure* failure) noexcept nogil
+    const ChainSpec* chain, Workspace* space, const uint8_t** data, size_t* n,
+    int inner_threads) noexcept nogil

@@ -74,7 +74,7 @@ cdef void _give_up(const Stage* stage, void** context, Failure* failure) noexcep
 
 cdef Status _undo_stage(
     const Stage* stage, Workspace* space, Buffer* target, size_t capacity, bint may_grow,
-    const uint8_t** src, size_t* n, bint* moved, Failure* failure,
+    const uint8_t** src, size_t* n, bint* moved,
 ) noexcept nogil:
     # Decodes one stage, into `target` unless the bytes can stay where they are.
     cdef Status status = OK
@@ -83,25 +83,25 @@ cdef Status _undo_stage(
     cdef size_t most = max(MAX_GROWTH * capacity, MAX_OPEN) if may_grow else capacity
     moved[0] = stage.codec.kind != CHECKSUM
     if not moved[0]:
-        return strip_checksum(stage, src, n, failure)
+        return strip_checksum(stage, src, n, &space.failure)
     while True:
         dst = reserve(target, capacity)
         if dst == NULL:
             if status == NO_ROOM:
-                _give_up(stage, &space.decoders[stage.slot], failure)
+                _give_up(stage, &space.decoders[stage.slot], &space.failure)
             return NO_MEMORY
-        failure.expected = -1
-        failure.found = -1
+        space.failure.expected = -1
+        space.failure.found = -1
         status = stage.codec.decode(&stage.params, &space.decoders[stage.slot], src[0], n[0],
-                                    dst, capacity, &written, failure)
+                                    dst, capacity, &written, &space.failure)
         if status == NO_ROOM:
             capacity = written
-        elif status != WRONG_SIZE or not may_grow or failure.expected != <int64_t> capacity:
+        elif status != WRONG_SIZE or not may_grow or space.failure.expected != <int64_t> capacity:
             break
-        elif capacity < most and failure.found <= <int64_t> most:
+        elif capacity < most and space.failure.found <= <int64_t> most:
             capacity = min(GROWTH * capacity, most)
         else:
-            failure.expected = most
+            space.failure.expected = most
             status = UNSUPPORTED
             break
     if status == OK:
@@ -112,7 +112,7 @@ cdef Status _undo_stage(
 
 cdef Status _undo_stages(
     const ChainSpec* chain, int first, int n_stages, Workspace* space, int64_t nbytes,
-    const uint8_t** src, size_t* n, Failure* failure,
+    const uint8_t** src, size_t* n,
 ) noexcept nogil:
     # Decodes stages `n_stages` - 1 to `first`; src and n become their result, in scratch.
     cdef size_t bounds[MAX_STAGES]
@@ -126,9 +126,9 @@ cdef Status _undo_stages(
         if bounds[k] == 0 and bounds[k - 1] > 0:
             return NO_MEMORY
     for k in range(n_stages - 1, first - 1, -1):
-        failure.stage = k
+        space.failure.stage = k
         status = _undo_stage(&chain.stages[k], space, &space.stages[turn], _longest(bounds[k]),
-                             chain.is_open, src, n, &moved, failure)
+                             chain.is_open, src, n, &moved)
         if status != OK:
             return status
         if moved:
@@ -164,7 +164,7 @@ cdef Status check_stored(
 
 cdef Status _read_encoded(
     const Input* source, const ChainSpec* chain, Workspace* space, const uint8_t** src,
-    size_t* n, int* n_stages, Failure* failure,
+    size_t* n, int* n_stages,
 ) noexcept nogil:
     # Reads a file. A checksum around everything is verified on the way, piece by piece while they
     # are in the cache; `n_stages` says how many stages are left.
@@ -175,7 +175,7 @@ cdef Status _read_encoded(
     cdef Py_ssize_t step
     cdef uint32_t checksum = 0
     cdef Status status = OK
-    failure.stage = THE_FILE
+    space.failure.stage = THE_FILE
     n[0] = size
     n_stages[0] = chain.n_stages
     if (
@@ -183,7 +183,7 @@ cdef Status _read_encoded(
         or not last.codec.piecewise or not last.params.v[VERIFY] or last.params.v[AT_START]
         or size < CHECKSUM_SIZE
     ):
-        return view_input(source, size, 0, &space.file, src, failure)
+        return view_input(source, size, 0, &space.file, src, &space.failure)
     data = reserve(&space.file, size)
     if data == NULL:
         return NO_MEMORY
@@ -192,15 +192,15 @@ cdef Status _read_encoded(
     checksum = last.codec.first
     while offset < size and status == OK:
         step = min(size - offset, <Py_ssize_t> ENCODED_PIECE)
-        status = read_input(source, data + offset, step, offset, failure)
+        status = read_input(source, data + offset, step, offset, &space.failure)
         if status == OK:
             checksum = last.codec.extend(&last.params, checksum, data + offset, step)
         offset += step
     if status == OK:
-        status = read_input(source, data + size, CHECKSUM_SIZE, size, failure)
+        status = read_input(source, data + size, CHECKSUM_SIZE, size, &space.failure)
     if status == OK:
-        failure.stage = chain.n_stages - 1
-        status = compare_checksum(checksum, data + size, failure)
+        space.failure.stage = chain.n_stages - 1
+        status = compare_checksum(checksum, data + size, &space.failure)
     n[0] = size
     n_stages[0] -= 1
     return status
@@ -208,7 +208,7 @@ cdef Status _read_encoded(
 
 cdef Status decode_chunk(
     const Input* source, const ChainSpec* chain, Workspace* space, int64_t nbytes,
-    uint8_t* dst, const uint8_t** decoded, Failure* failure,
+    uint8_t* dst, const uint8_t** decoded,
 ) noexcept nogil:
     """Decode all of a chunk.
 
@@ -222,25 +222,25 @@ cdef Status decode_chunk(
     cdef int n_stages = 0
     cdef Status status
     if chain.n_stages == 0:
-        failure.stage = THE_FILE
-        status = check_size(nbytes + chain.tail, source.size, failure)
+        space.failure.stage = THE_FILE
+        status = check_size(nbytes + chain.tail, source.size, &space.failure)
         if status != OK:
             return status
         if dst == NULL:
-            return view_input(source, nbytes, 0, &space.chunk, decoded, failure)
+            return view_input(source, nbytes, 0, &space.chunk, decoded, &space.failure)
         decoded[0] = dst
-        return read_input(source, dst, nbytes, 0, failure)
-    status = _read_encoded(source, chain, space, &src, &n, &n_stages, failure)
+        return read_input(source, dst, nbytes, 0, &space.failure)
+    status = _read_encoded(source, chain, space, &src, &n, &n_stages)
     if status == OK:
-        status = _undo_stages(chain, 1, n_stages, space, nbytes, &src, &n, failure)
+        status = _undo_stages(chain, 1, n_stages, space, nbytes, &src, &n)
     if status != OK:
         return status
-    failure.stage = 0
+    space.failure.stage = 0
     if stage.codec.kind == CHECKSUM:
         if n_stages > 0:
-            status = strip_checksum(stage, &src, &n, failure)
+            status = strip_checksum(stage, &src, &n, &space.failure)
         if status == OK:
-            status = check_size(nbytes, n, failure)
+            status = check_size(nbytes, n, &space.failure)
         if status == OK:
             decoded[0] = src
             if dst != NULL:
@@ -253,29 +253,29 @@ cdef Status decode_chunk(
             return NO_MEMORY
     decoded[0] = dst
     status = stage.codec.decode(&stage.params, &space.decoders[stage.slot], src, n,
-                                dst, nbytes, &written, failure)
+                                dst, nbytes, &written, &space.failure)
     if status == NO_ROOM:
-        _give_up(stage, &space.decoders[stage.slot], failure)
+        _give_up(stage, &space.decoders[stage.slot], &space.failure)
     if status == OK or status == NO_ROOM:
-        status = check_size(nbytes, written, failure)
+        status = check_size(nbytes, written, &space.failure)
     return status
 
 
 cdef Status decode_open(
     const Input* source, const ChainSpec* chain, Workspace* space, int64_t nbytes,
-    const uint8_t** decoded, size_t* n, Failure* failure,
+    const uint8_t** decoded, size_t* n,
 ) noexcept nogil:
     """Decode a chunk that may be of any size into scratch; ``nbytes`` is a guess."""
     cdef int n_stages = 0
-    cdef Status status = _read_encoded(source, chain, space, decoded, n, &n_stages, failure)
+    cdef Status status = _read_encoded(source, chain, space, decoded, n, &n_stages)
     if status == OK:
-        status = _undo_stages(chain, 0, n_stages, space, nbytes, decoded, n, failure)
+        status = _undo_stages(chain, 0, n_stages, space, nbytes, decoded, n)
     return status
 
 
 cdef Status _decode_shard(
     const Input* source, const ChainSpec* chain, Workspace* space, int64_t bound,
-    uint8_t** data, Py_ssize_t* size, Failure* failure,
+    uint8_t** data, Py_ssize_t* size,
 ) noexcept nogil:
     cdef const Stage* stage = &chain.stages[0]
     cdef const uint8_t* src = NULL
@@ -284,17 +284,17 @@ cdef Status _decode_shard(
     cdef bint moved = False
     cdef uint8_t* shrunk
     cdef Buffer target
-    cdef Status status = check_stored(source, chain, bound, failure)
+    cdef Status status = check_stored(source, chain, bound, &space.failure)
     target.data = NULL
     target.capacity = 0
     if status == OK:
-        status = _read_encoded(source, chain, space, &src, &n, &n_stages, failure)
+        status = _read_encoded(source, chain, space, &src, &n, &n_stages)
     if status == OK:
-        status = _undo_stages(chain, 1, n_stages, space, bound, &src, &n, failure)
+        status = _undo_stages(chain, 1, n_stages, space, bound, &src, &n)
     if status == OK and n_stages > 0:
-        failure.stage = 0
+        space.failure.stage = 0
         status = _undo_stage(stage, space, &target, _longest(bound), chain.is_open, &src, &n,
-                             &moved, failure)
+                             &moved)
     data[0] = target.data
     if status != OK:
         return status
@@ -313,25 +313,25 @@ cdef Status _decode_shard(
 
 cdef Status decode_shard(
     const Input* source, const ChainSpec* chain, Workspace* space, int64_t bound,
-    uint8_t** data, Py_ssize_t* size, Failure* failure,
+    uint8_t** data, Py_ssize_t* size,
 ) noexcept nogil:
     """Undo the codecs around a shard, into memory that the caller frees.
 
     How long a shard is only its decoder knows; ``bound`` is what this package would make of it.
     Shards of other writers may be some times as long: there can be unused bytes in them.
     """
-    cdef Status status = _decode_shard(source, chain, space, bound, data, size, failure)
+    cdef Status status = _decode_shard(source, chain, space, bound, data, size)
     if status == WRONG_SIZE and bound <= <int64_t> (MAX_SIZE // DEAD_SPACE):
         free(data[0])
         data[0] = NULL
         bound = max(DEAD_SPACE * bound, <int64_t> MIN_DEAD_SPACE)
-        status = _decode_shard(source, chain, space, bound, data, size, failure)
+        status = _decode_shard(source, chain, space, bound, data, size)
     return status
 
 
 cdef Status decode_prefix(
     const Input* source, const ChainSpec* chain, Workspace* space, int64_t nbytes, int64_t need,
-    const uint8_t** decoded, Failure* failure,
+    const uint8_t** decoded,
 ) noexcept nogil:
     """Decode at least the first ``need`` bytes of a chunk into scratch."""
     cdef const Stage* stage = &chain.stages[0]
@@ -345,33 +345,33 @@ cdef Status decode_prefix(
     cdef uint8_t* dst
     cdef Status status = OK
     if chain.n_stages > 1:
-        status = _read_encoded(source, chain, space, &src, &n, &n_stages, failure)
+        status = _read_encoded(source, chain, space, &src, &n, &n_stages)
         if status == OK:
-            status = _undo_stages(chain, 1, n_stages, space, nbytes, &src, &n, failure)
+            status = _undo_stages(chain, 1, n_stages, space, nbytes, &src, &n)
         if status != OK:
             return status
-    failure.stage = 0
+    space.failure.stage = 0
     dst = reserve(&space.chunk, nbytes)
     if dst == NULL:
         return NO_MEMORY
-    status = stage.codec.begin(&stage.params, context, failure)
+    status = stage.codec.begin(&stage.params, context, &space.failure)
     if chain.n_stages > 1:
         if status == OK:
             status = stage.codec.feed(&stage.params, context, src, n, dst, nbytes, need,
-                                      &position, failure)
+                                      &position, &space.failure)
     else:
         while status == OK and <int64_t> position < need and offset < source.size:
             step = min(source.size - offset, <Py_ssize_t> ENCODED_PIECE)
-            failure.stage = THE_FILE
-            status = view_input(source, step, offset, &space.file, &src, failure)
+            space.failure.stage = THE_FILE
+            status = view_input(source, step, offset, &space.file, &src, &space.failure)
             if status == OK:
-                failure.stage = 0
+                space.failure.stage = 0
                 status = stage.codec.feed(&stage.params, context, src, step, dst, nbytes, need,
-                                          &position, failure)
+                                          &position, &space.failure)
             offset += step
     if status == OK and <int64_t> position < need:
-        failure.expected = nbytes
-        failure.found = position
+        space.failure.expected = nbytes
+        space.failure.found = position
         status = WRONG_SIZE
     decoded[0] = dst
     return status
@@ -391,7 +391,7 @@ cdef size_t encoded_bound(const ChainSpec* chain, size_t n) noexcept nogil:
 
 cdef Status _encode_stage(
     const Stage* stage, Workspace* space, Buffer* target, int inner_threads,
-    const uint8_t** data, size_t* n, Failure* failure,
+    const uint8_t** data, size_t* n,
 ) noexcept nogil:
     cdef size_t capacity = _stage_bound(stage, n[0])
     cdef size_t written = 0
@@ -406,15 +406,15 @@ cdef Status _encode_stage(
     else:
         params.v[THREADS_PARAM] = inner_threads
         status = stage.codec.encode(&params, &space.encoders[stage.slot], data[0], n[0],
-                                    dst, capacity, &written, failure)
+                                    dst, capacity, &written, &space.failure)
         if status == NO_ROOM:
             capacity = written
             dst = reserve(target, capacity)
             if dst == NULL:
-                _give_up(stage, &space.encoders[stage.slot], failure)
+                _give_up(stage, &space.encoders[stage.slot], &space.failure)
                 return NO_MEMORY
             status = stage.codec.encode(&params, &space.encoders[stage.slot], data[0], n[0],
-                                        dst, capacity, &written, failure)
+                                        dst, capacity, &written, &space.failure)
     data[0] = dst
     n[0] = written
     return status
@@ -422,7 +422,6 @@ cdef Status _encode_stage(
 
 cdef Status encode_chunk(
     const ChainSpec* chain, Workspace* space, const uint8_t** data, size_t* n, int inner_threads,
-    Failure* failure,
 ) noexcept nogil:
     """Encode ``data`` stage by stage; in the end it points to the bytes to store.
 
@@ -431,9 +430,9 @@ cdef Status encode_chunk(
     cdef Status status = OK
     cdef int k
     for k in range(chain.n_stages):
-        failure.stage = k
+        space.failure.stage = k
         status = _encode_stage(&chain.stages[k], space, &space.stages[k & 1], inner_threads, data,
-                               n, failure)
+                               n)
         if status != OK:
             data[0] = NULL
             break

@@ -21,7 +21,7 @@ cdef size_t shard_bound(const ShardSpec* shard, Py_ssize_t n) noexcept nogil
 
 cdef Status unwrap_shard(
     const ChainSpec* chain, Py_ssize_t n, bint owned, Input* source, uint8_t** decoded,
-    Workspace* space, Failure* failure) noexcept nogil
+    Workspace* space) noexcept nogil
 
 cdef void narrow_input(Input* source, Py_ssize_t offset, Py_ssize_t size) noexcept nogil
 

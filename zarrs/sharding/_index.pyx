@@ -78,7 +78,7 @@ cdef size_t shard_bound(const ShardSpec* shard, Py_ssize_t n) noexcept nogil:
 
 cdef Status unwrap_shard(
     const ChainSpec* chain, Py_ssize_t n, bint owned, Input* source, uint8_t** decoded,
-    Workspace* space, Failure* failure,
+    Workspace* space,
 ) noexcept nogil:
     """Undo the codecs around a shard of ``n`` inner chunks; ``source`` becomes the shard's bytes.
 
@@ -94,7 +94,7 @@ cdef Status unwrap_shard(
     bound = shard_bound(chain.shard, n)
     if bound == 0:
         return NO_MEMORY
-    status = decode_shard(source, chain, space, bound, decoded, &size, failure)
+    status = decode_shard(source, chain, space, bound, decoded, &size)
     if owned:
         close_input(source)
     memset(source, 0, sizeof(Input))

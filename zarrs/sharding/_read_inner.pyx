@@ -43,7 +43,7 @@ from zarrs.indexing._region cimport (
     make_region,
     split_selection,
 )
-from zarrs.runtime._failures cimport is_cancelled, record_failure
+from zarrs.runtime._failures cimport begin_failure, is_cancelled, record_failure
 from zarrs.runtime._loop cimport run_loop
 from zarrs.sharding._index cimport (
     Entry,
@@ -107,13 +107,13 @@ cdef void close_shard(ShardRead* shard) noexcept nogil:
 
 
 cdef Status _fill_shard(
-    const Tasks* tasks, const Selection* select, char* data, Workspace* space, Failure* failure,
+    const Tasks* tasks, const Selection* select, char* data, Workspace* space,
 ) noexcept nogil:
     cdef Region region
     cdef Status status = make_region(select, tasks.ndim, &tasks.layout.item, data, False,
                                      &space.pairs, &region)
     if status == OK:
-        status = fill_region(tasks.layout, &region, space, failure)
+        status = fill_region(tasks.layout, &region, space)
     return status
 
 
@@ -172,32 +172,32 @@ cdef void _open_shard(void* context, Py_ssize_t k, Workspace* space) noexcept no
     cdef Tasks* tasks = (<Level*> context).tasks
     cdef ShardRead* shard = &(<Level*> context).shards[k]
     cdef Task* task = &tasks.items[shard.task]
-    cdef Failure failure
+    cdef Failure* failure
     if is_cancelled(tasks, shard.task):
         return
-    memset(&failure, 0, sizeof(Failure))
+    failure = begin_failure(space)
     failure.stage = THE_FILE
     failure.inner = shard.inner
     failure.depth = shard.depth
     if shard.depth == 0:
-        failure.status = open_task(tasks, task, &shard.source, &failure)
+        failure.status = open_task(tasks, task, &shard.source, failure)
     if failure.status == OK:
         failure.status = unwrap_shard(shard.chain, shard.n, shard.depth == 0, &shard.source,
-                                      &shard.decoded, space, &failure)
+                                      &shard.decoded, space)
     if failure.status == MISSING:  # or a codec says so
         if shard.depth == 0:
             task.failure.status = MISSING
-        failure.status = _fill_shard(tasks, &shard.select, shard.data, space, &failure)
+        failure.status = _fill_shard(tasks, &shard.select, shard.data, space)
         if failure.status == OK:
             return
     if failure.status == OK:
         failure.status = read_index(&shard.source, shard.chain.shard, shard.n, &shard.index,
-                                    &failure)
+                                    failure)
     if failure.status == OK:
-        failure.status = find_wanted(shard, &failure)
+        failure.status = find_wanted(shard, failure)
     if failure.status > MISSING:
         shard.n_wanted = 0
-        record_failure(tasks, shard.task, &failure)
+        record_failure(tasks, shard.task, failure)
 
 
 cdef Py_ssize_t _next_shards(
@@ -210,12 +210,12 @@ cdef Py_ssize_t _next_shards(
     cdef const InnerChunk* chunk
     cdef ShardRead* one
     cdef Status status
-    cdef Failure failure
+    cdef Failure* failure
     for i in range(shard.n_wanted):
         chunk = &shard.wanted[i]
         one = &inner[n]
         memset(one, 0, sizeof(ShardRead))
-        memset(&failure, 0, sizeof(Failure))
+        failure = begin_failure(space)
         failure.stage = THE_FILE
         one.own_axes = <Axis*> malloc(max(tasks.ndim, 1) * sizeof(Axis))
         status = OK if one.own_axes != NULL else NO_MEMORY
@@ -224,10 +224,10 @@ cdef Py_ssize_t _next_shards(
             inner_selection(spec, &shard.select, &shard.split, chunk.number, one.own_axes,
                             &one.select, &one.data)
             if chunk.size < 0:
-                status = _fill_shard(tasks, &one.select, one.data, space, &failure)
+                status = _fill_shard(tasks, &one.select, one.data, space)
         if status != OK:
             failure.status = status
-            record_failure(tasks, shard.task, &failure)
+            record_failure(tasks, shard.task, failure)
         if status != OK or chunk.size < 0:
             free(one.own_axes)
             continue
@@ -330,12 +330,12 @@ cdef void _read_run(void* context, Py_ssize_t k, Workspace* space) noexcept nogi
     cdef Py_ssize_t high = 0
     cdef Py_ssize_t present = 0
     cdef Py_ssize_t i
-    cdef Failure failure
+    cdef Failure* failure
     cdef Region region
     cdef Input source
     if is_cancelled(tasks, shard.task):
         return
-    memset(&failure, 0, sizeof(Failure))
+    failure = begin_failure(space)
     failure.depth = shard.depth + 1
     failure.stage = THE_FILE
     for i in range(run.first, run.first + run.count):
@@ -347,7 +347,7 @@ cdef void _read_run(void* context, Py_ssize_t k, Workspace* space) noexcept nogi
             present += 1
     if present > 1:
         failure.inner = shard.inner
-        failure.status = view_input(&shard.source, high - low, low, &space.span, &bytes, &failure)
+        failure.status = view_input(&shard.source, high - low, low, &space.span, &bytes, failure)
     for i in range(run.first, run.first + run.count):
         if failure.status != OK:
             break
@@ -357,7 +357,7 @@ cdef void _read_run(void* context, Py_ssize_t k, Workspace* space) noexcept nogi
         if failure.status != OK:
             break
         if chunk.size < 0:
-            failure.status = fill_region(tasks.layout, &region, space, &failure)
+            failure.status = fill_region(tasks.layout, &region, space)
             continue
         source = shard.source
         if present > 1:
@@ -366,11 +366,11 @@ cdef void _read_run(void* context, Py_ssize_t k, Workspace* space) noexcept nogi
         else:
             narrow_input(&source, chunk.offset, chunk.size)
         failure.status = read_region(&source, shard.chain.shard.chain, &tasks.layout.item,
-                                     &region, space, &failure)
+                                     &region, space)
         if failure.status == MISSING:  # says a codec
-            failure.status = fill_region(tasks.layout, &region, space, &failure)
+            failure.status = fill_region(tasks.layout, &region, space)
     if failure.status != OK:
-        record_failure(tasks, shard.task, &failure)
+        record_failure(tasks, shard.task, failure)
 
 
 cdef int _by_destination(const void* a, const void* b) noexcept nogil:
@@ -444,14 +444,14 @@ cdef void _open_inner_chunk(void* context, Py_ssize_t k, Workspace* space) noexc
     cdef Source* source = &wave.sources[k]
     cdef const ShardRead* shard = run.shard
     cdef const InnerChunk* chunk = &shard.wanted[run.first]
-    cdef Failure failure
+    cdef Failure* failure
     memset(source, 0, sizeof(Source))
     if is_cancelled(tasks, shard.task):
         return
-    memset(&failure, 0, sizeof(Failure))
+    failure = begin_failure(space)
     _region_of(tasks, shard, chunk, NULL, &source.region)  # one box: it cannot fail
     if chunk.size < 0:
-        fill_region(tasks.layout, &source.region, NULL, &failure)  # nor can this, of plain items
+        fill_region(tasks.layout, &source.region, space)  # nor can this, of plain items
         return
     source.task = shard.task
     source.depth = shard.depth + 1
@@ -460,9 +460,9 @@ cdef void _open_inner_chunk(void* context, Py_ssize_t k, Workspace* space) noexc
     narrow_input(&source.input, chunk.offset, chunk.size)
     failure.depth = source.depth
     failure.inner = source.inner
-    failure.status = open_source(source, tasks, shard.chain.shard.chain, &failure)
+    failure.status = open_source(source, tasks, shard.chain.shard.chain, failure)
     if failure.status != OK:
-        record_failure(tasks, shard.task, &failure)
+        record_failure(tasks, shard.task, failure)
 
 
 cdef int _read_in_pieces(Runs* runs, Py_ssize_t n, const Team* team) except -1:

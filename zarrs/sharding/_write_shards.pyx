@@ -56,7 +56,7 @@ from zarrs.indexing._region cimport (
     most_touched,
     split_selection,
 )
-from zarrs.runtime._failures cimport is_cancelled, record_failure
+from zarrs.runtime._failures cimport begin_failure, is_cancelled, record_failure
 from zarrs.runtime._loop cimport run_loop
 from zarrs.sharding._index cimport (
     Entry,
@@ -171,29 +171,28 @@ cdef Status _make_room(Sink* sink, Failure* failure) noexcept nogil:
 # ---------------------------------------------------------------------------------------------
 # Opening what there is
 
-cdef Status _read_old_index(ShardWrite* shard, Workspace* space, Failure* failure) noexcept nogil:
+cdef Status _read_old_index(ShardWrite* shard, Workspace* space) noexcept nogil:
     # From an open old shard to its index, all of which must be right, as all is copied.
     cdef const ShardSpec* spec = shard.chain.shard
     cdef Py_ssize_t i
     cdef Status status
-    status = unwrap_shard(shard.chain, shard.n, shard.depth == 0, &shard.old, &shard.decoded, space,
-                          failure)
+    status = unwrap_shard(shard.chain, shard.n, shard.depth == 0, &shard.old, &shard.decoded, space)
     if status != OK:
         return status
-    status = read_index(&shard.old, spec, shard.n, &shard.index, failure)
+    status = read_index(&shard.old, spec, shard.n, &shard.index, &space.failure)
     if status != OK:
         return status
     for i in range(shard.n):
-        status = check_entry(&shard.index[i], &shard.old, spec, shard.n, failure)
+        status = check_entry(&shard.index[i], &shard.old, spec, shard.n, &space.failure)
         if status > MISSING:
             if shard.depth == 0:
-                failure.inner = i
+                space.failure.inner = i
             return status
-    return check_overlaps(shard.index, shard.n, NULL, shard.n, failure)
+    return check_overlaps(shard.index, shard.n, NULL, shard.n, &space.failure)
 
 
 cdef Status _begin_shard(
-    ShardWrite* shard, Status old, Workspace* space, Failure* failure,
+    ShardWrite* shard, Status old, Workspace* space,
 ) noexcept nogil:
     # `old` says whether something survives of the old shard, which is open then.
     cdef const ShardSpec* spec = shard.chain.shard
@@ -203,7 +202,7 @@ cdef Status _begin_shard(
     cdef char* data
     cdef Py_ssize_t i, k
     cdef Status status = split_selection(spec, &shard.select, &shard.split)
-    failure.stage = THE_FILE
+    space.failure.stage = THE_FILE
     if status != OK:
         return status
     shard.n_touched = shard.split.n
@@ -222,7 +221,7 @@ cdef Status _begin_shard(
         if shard.inners[shard.order[i]].fate == PENDING:
             shard.touched[k] = shard.inners[shard.order[i]].size
             k += 1
-    status = _read_old_index(shard, space, failure) if old == OK else OK
+    status = _read_old_index(shard, space) if old == OK else OK
     return OK if status == MISSING else status  # a codec can say that there was none
 
 
@@ -258,7 +257,7 @@ cdef Status _old_inner(const ShardWrite* shard, Py_ssize_t position, Input* old)
 
 cdef Status _encode_inner(
     Tasks* tasks, ShardWrite* shard, Py_ssize_t number, const WriteOptions* options,
-    Workspace* space, Failure* failure,
+    Workspace* space,
 ) noexcept nogil:
     # Encodes one touched inner chunk and keeps the result.
     cdef const ShardSpec* spec = shard.chain.shard
@@ -276,18 +275,17 @@ cdef Status _encode_inner(
     cdef Input old
     cdef Status status
     if shard.depth == 0:
-        failure.inner = position
-    status = make_region(&select, tasks.ndim, &tasks.layout.item, data, True, &space.pairs,
-                         &region)
+        space.failure.inner = position
+    status = make_region(&select, tasks.ndim, &tasks.layout.item, data, True, &space.pairs, &region)
     if status != OK:
         return status
     status = MISSING if region.covers else _old_inner(shard, position, &old)
     if spec.chain.shard == NULL:
         status = encode_region(&old if status == OK else NULL, spec.chain, tasks.layout, &region,
-                               options, space, &encoded, &n, failure)
+                               options, space, &encoded, &n)
     else:
         status = _encode_inner_shard(tasks, shard, &select, data, &old if status == OK else NULL,
-                                     options, space, &encoded, &n, &owned, failure)
+                                     options, space, &encoded, &n, &owned)
     if status != OK:
         return status
     if encoded == NULL:
@@ -309,7 +307,7 @@ cdef Status _encode_inner(
 cdef Status _encode_inner_shard(
     Tasks* tasks, const ShardWrite* outer, const Selection* select, char* data, const Input* old,
     const WriteOptions* options, Workspace* space, const uint8_t** encoded, size_t* n,
-    bint* owned, Failure* failure,
+    bint* owned,
 ) noexcept nogil:
     # Writes a shard inside of a shard, in this thread, into memory.
     cdef const ShardSpec* spec = outer.chain.shard
@@ -327,16 +325,16 @@ cdef Status _encode_inner_shard(
     shard.old.fd = -1
     if old != NULL:
         shard.old = old[0]
-    failure.depth = shard.depth
-    status = _begin_shard(&shard, MISSING if old == NULL else OK, space, failure)
+    space.failure.depth = shard.depth
+    status = _begin_shard(&shard, MISSING if old == NULL else OK, space)
     number = 0
     while status == OK and number < shard.n_touched:
-        failure.depth = shard.depth + 1
-        status = _encode_inner(tasks, &shard, number, options, space, failure)
+        space.failure.depth = shard.depth + 1
+        status = _encode_inner(tasks, &shard, number, options, space)
         number += 1
     if status == OK:
-        failure.depth = shard.depth
-        status = _join(&shard, space, options, encoded, n, owned, failure)
+        space.failure.depth = shard.depth
+        status = _join(&shard, space, options, encoded, n, owned)
     _end_shard(&shard)
     return status
 
@@ -345,7 +343,7 @@ cdef Status _encode_inner_shard(
 # Putting shards together
 
 cdef Status _put_old(
-    ShardWrite* shard, Py_ssize_t low, Py_ssize_t high, Workspace* space, Failure* failure,
+    ShardWrite* shard, Py_ssize_t low, Py_ssize_t high, Workspace* space,
 ) noexcept nogil:
     # Copies a range of the old shard.
     cdef const uint8_t* bytes = NULL
@@ -353,14 +351,14 @@ cdef Status _put_old(
     cdef Status status = OK
     while low < high and status == OK:
         step = min(high - low, <Py_ssize_t> COPIED)
-        status = view_input(&shard.old, step, low, &space.span, &bytes, failure)
+        status = view_input(&shard.old, step, low, &space.span, &bytes, &space.failure)
         if status == OK:
-            status = _put(&shard.sink, bytes, step, failure)
+            status = _put(&shard.sink, bytes, step, &space.failure)
         low += step
     return status
 
 
-cdef Status _put_ready(ShardWrite* shard, Workspace* space, Failure* failure) noexcept nogil:
+cdef Status _put_ready(ShardWrite* shard, Workspace* space) noexcept nogil:
     # Puts the inner chunks that are next and ready into the new shard: new ones and, as they are,
     # old ones; of these, runs that follow each other.
     cdef const Entry* entry
@@ -382,29 +380,29 @@ cdef Status _put_ready(ShardWrite* shard, Workspace* space, Failure* failure) no
         if fate == KEPT and shard.index != NULL and not is_absent(&shard.index[i]):
             entry = &shard.index[i]
             if <Py_ssize_t> entry.offset != high:
-                status = _put_old(shard, low, high, space, failure)
+                status = _put_old(shard, low, high, space)
                 low = high = entry.offset
             place.offset = shard.sink.size + (high - low)
             place.size = entry.size
             high += <Py_ssize_t> entry.size
         elif fate == REPLACED:
-            status = _put_old(shard, low, high, space, failure)
+            status = _put_old(shard, low, high, space)
             low = high
             if status == OK:
                 place.offset = shard.sink.size
                 place.size = inner.size
-                status = _put(&shard.sink, inner.data, inner.size, failure)
+                status = _put(&shard.sink, inner.data, inner.size, &space.failure)
             if not inner.borrowed:
                 free(<void*> inner.data)
             inner.data = NULL
     if status == OK:
-        status = _put_old(shard, low, high, space, failure)
+        status = _put_old(shard, low, high, space)
     return status
 
 
 cdef Status _join(
     ShardWrite* shard, Workspace* space, const WriteOptions* options, const uint8_t** data,
-    size_t* n, bint* owned, Failure* failure,
+    size_t* n, bint* owned,
 ) noexcept nogil:
     # A whole new shard in memory, through the codecs around it: in scratch, or `owned` by the
     # caller. NULL if it holds nothing.
@@ -413,7 +411,7 @@ cdef Status _join(
     cdef bint holds_something = False
     cdef Py_ssize_t i
     cdef Status status
-    failure.stage = THE_FILE
+    space.failure.stage = THE_FILE
     data[0] = NULL
     n[0] = size
     for i in range(shard.n):
@@ -432,14 +430,14 @@ cdef Status _join(
     if shard.sink.data == NULL:
         return NO_MEMORY
     shard.sink.size = size if spec.index_at_start else 0
-    status = _put_ready(shard, space, failure)
+    status = _put_ready(shard, space)
     if status == OK:
         encode_index(spec, shard.new_index, shard.n,
                      shard.sink.data + (0 if spec.index_at_start else shard.sink.size))
     data[0] = shard.sink.data
     owned[0] = shard.chain.n_stages == 0
     if status == OK and not owned[0]:
-        status = encode_chunk(shard.chain, space, data, n, options.inner_threads, failure)
+        status = encode_chunk(shard.chain, space, data, n, options.inner_threads)
         if status == MISSING:  # a codec says that there is nothing to store
             status = OK
     if status != OK or not owned[0]:
@@ -449,17 +447,16 @@ cdef Status _join(
 
 cdef Status _store_joined(
     Tasks* tasks, ShardWrite* shard, Workspace* space, const WriteOptions* options,
-    Failure* failure,
 ) noexcept nogil:
     # A shard with codecs around it, or one that is stored in memory.
     cdef Task* task = &tasks.items[shard.task]
     cdef const uint8_t* data = NULL
     cdef size_t n = 0
     cdef bint owned = False
-    cdef Status status = _join(shard, space, options, &data, &n, &owned, failure)
+    cdef Status status = _join(shard, space, options, &data, &n, &owned)
     if status != OK:
         return status
-    failure.stage = THE_FILE
+    space.failure.stage = THE_FILE
     if task.path == NULL:
         if owned:
             task.encoded = <uint8_t*> data
@@ -467,10 +464,10 @@ cdef Status _store_joined(
             return OK
         status = OK if data == NULL else keep_encoded(task, data, n)
     elif data == NULL:
-        status = remove_file(task.path, failure)
+        status = remove_file(task.path, &space.failure)
     else:
         status = replace_file(task.path, &tasks.files, data, n,
-                              options.seed + <uint64_t> shard.task, failure)
+                              options.seed + <uint64_t> shard.task, &space.failure)
     if owned:
         free(<void*> data)
     return status
@@ -506,21 +503,20 @@ cdef Status _finish_file(ShardWrite* shard, Failure* failure) noexcept nogil:
 cdef void _append(Tasks* tasks, ShardWrite* shard, Workspace* space) noexcept nogil:
     # Appends what is ready, unless another thread is about it, which then looks again.
     cdef Py_ssize_t calls = zarrs_add(&shard.calls, 1)
-    cdef Failure failure
+    cdef Failure* failure
     if calls != 1:
         return
     while calls > 0:
         if not shard.is_closed and not is_cancelled(tasks, shard.task):
-            memset(&failure, 0, sizeof(Failure))
-            failure.inner = -1
+            failure = begin_failure(space)
             failure.stage = THE_FILE
-            failure.status = _put_ready(shard, space, &failure)
+            failure.status = _put_ready(shard, space)
             if failure.status == OK and shard.cursor == shard.n:
                 shard.is_closed = True
-                failure.status = _finish_file(shard, &failure)
+                failure.status = _finish_file(shard, failure)
             if failure.status != OK:
                 shard.is_closed = True
-                record_failure(tasks, shard.task, &failure)
+                record_failure(tasks, shard.task, failure)
         calls = zarrs_add(&shard.calls, -calls)
 
 
@@ -541,18 +537,17 @@ cdef void _open_one(void* context, Py_ssize_t i, Workspace* space) noexcept nogi
     cdef ShardWrite* shard = &(<Wave*> context).shards[i]
     cdef Task* task = &tasks.items[shard.task]
     cdef Status old = MISSING
-    cdef Failure failure
+    cdef Failure* failure
     if is_cancelled(tasks, shard.task):
         return
-    memset(&failure, 0, sizeof(Failure))
-    failure.inner = -1
+    failure = begin_failure(space)
     if not task.complete and not task.covers:
-        old = open_task(tasks, task, &shard.old, &failure)
-    failure.status = old if old > MISSING else _begin_shard(shard, old, space, &failure)
+        old = open_task(tasks, task, &shard.old, failure)
+    failure.status = old if old > MISSING else _begin_shard(shard, old, space)
     shard.left = shard.n_touched
     if failure.status != OK:
         shard.n_touched = 0
-        record_failure(tasks, shard.task, &failure)
+        record_failure(tasks, shard.task, failure)
 
 
 cdef inline Py_ssize_t _shard_of(
@@ -579,25 +574,23 @@ cdef void _write_one(void* context, Py_ssize_t i, Workspace* space) noexcept nog
     cdef Py_ssize_t s = _shard_of(wave.first, wave.n, i)
     cdef ShardWrite* shard = &wave.shards[s]
     cdef Py_ssize_t k = i - wave.first[s]
-    cdef Failure failure
-    memset(&failure, 0, sizeof(Failure))
-    failure.inner = -1
+    cdef Failure* failure
+    failure = begin_failure(space)
     failure.depth = 1
     if not is_cancelled(tasks, shard.task):
-        failure.status = _encode_inner(tasks, shard, shard.touched[k], options, space, &failure)
+        failure.status = _encode_inner(tasks, shard, shard.touched[k], options, space)
         if failure.status != OK:
-            record_failure(tasks, shard.task, &failure)
+            record_failure(tasks, shard.task, failure)
         elif shard.streamed:
             _append(tasks, shard, space)
     if zarrs_countdown(&shard.left) > 0 or shard.streamed or is_cancelled(tasks, shard.task):
         return
     if tasks.items[shard.task].failure.status > MISSING:
         return
-    memset(&failure, 0, sizeof(Failure))
-    failure.inner = -1
-    failure.status = _store_joined(tasks, shard, space, options, &failure)
+    failure = begin_failure(space)
+    failure.status = _store_joined(tasks, shard, space, options)
     if failure.status != OK:
-        record_failure(tasks, shard.task, &failure)
+        record_failure(tasks, shard.task, failure)
 
 
 cdef bint _same_grid(const ShardWrite* a, const ShardWrite* b, int ndim) noexcept nogil:
