@@ -47,7 +47,6 @@ LINKS = {
 # with wraparound off, a negative index is an error in a debug build.
 DIRECTIVES = {
     "language_level": 3,
-    "binding": False,
     "wraparound": False,
     "cdivision": True,
     "boundscheck": DEBUG,

@@ -132,12 +132,15 @@ cdef struct Codec:
     bint piecewise  # whether `extend` may be called piece by piece
 
 
-cdef enum:
+cpdef enum:
+    # Python refuses what has more.
     MAX_STAGES = 16
+    MAX_SEGMENTS = 64
+
+cdef enum:
     MAX_CODECS = 32
     PYTHON_SLOT = 0  # of workspaces' contexts, those of stages in Python, which belong to a call
     CHECKSUM_SIZE = 4
-    MAX_SEGMENTS = 64
     MAX_NDIM = 64
     MIN_SPLIT = 512 * 1024  # needed bytes of a chunk from which on chunks are taken apart
 

@@ -3,7 +3,10 @@ from enum import IntEnum
 from typing import Any
 
 import numpy as np
+from typing_extensions import disjoint_base
 
+MAX_SEGMENTS: int
+MAX_STAGES: int
 NUMBER_TYPES: tuple[str, ...]
 
 class Status(IntEnum):
@@ -59,6 +62,7 @@ class FillKind(IntEnum):
     FILL_NAN4 = 2
     FILL_NAN8 = 3
 
+@disjoint_base
 class NativeChain:
     shard: Shard | None
     strings: bool
@@ -75,6 +79,7 @@ class NativeChain:
     @property
     def has_prefix(self) -> bool: ...
 
+@disjoint_base
 class Shard:
     chain: NativeChain
     def __init__(
@@ -93,6 +98,7 @@ class Shard:
     @property
     def shape(self) -> tuple[int, ...]: ...
 
+@disjoint_base
 class Layout:
     def __init__(
         self,

@@ -50,7 +50,6 @@ WRITE_ORDERS = {
     "morton": _core.WriteOrder.MORTON,
 }
 MAX_DEPTH = 8  # of shards in shards
-MAX_STAGES = 16
 BYTES = np.dtype(np.uint8)
 NUMBERS = "iufcMm"  # kinds of data types whose items are one number, or two
 
@@ -444,8 +443,8 @@ class _Builder:
         inner = self.inner
         if self.group is not None:
             self.group.is_stored = True
-        if len(self.stages) > MAX_STAGES:
-            reason = reason or f"more than {MAX_STAGES} stages"
+        if len(self.stages) > _core.MAX_STAGES:
+            reason = reason or f"more than {_core.MAX_STAGES} stages"
         if reason:
             self.stages, self.names, inner = [], [], None
         names: tuple[tuple[str, ...], ...] = (tuple(self.names),)

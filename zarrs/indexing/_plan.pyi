@@ -1,12 +1,15 @@
 from typing import Any, TypeVar
 
 import numpy as np
+from typing_extensions import disjoint_base
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
+@disjoint_base
 class Encoded:
     def __len__(self) -> int: ...
 
+@disjoint_base
 class Plan:
     n_tasks: int
     n_units: int
@@ -29,4 +32,4 @@ class Plan:
     def merges(self, i: int) -> bool: ...
     def nbytes(self, i: int) -> int: ...
     def take_encoded(self, i: int) -> Encoded | None: ...
-    def results(self, present: T, missing: T) -> tuple[T, ...]: ...
+    def results(self, present: _T, missing: _T) -> tuple[_T, ...]: ...

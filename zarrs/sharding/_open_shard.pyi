@@ -1,3 +1,6 @@
+from typing_extensions import disjoint_base
+
+@disjoint_base
 class OpenShard:
     task: int
     ranges: list[tuple[int, int]]
