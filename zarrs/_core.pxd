@@ -29,7 +29,7 @@ cpdef enum Status:
     # with `dst` NULL.
     NO_ROOM = 13
     NOT_SYNCED = 14  # a directory; code: errno, found: how many levels above the chunk
-    EMPTY = 15  # a chunk of no bytes; expected: of how many, -1: nobody knows
+    EMPTY = 15  # a chunk of no bytes; expected: the bytes it should have, -1: unknown
 
 
 cpdef enum IndexFault:
@@ -122,7 +122,7 @@ cdef struct Codec:
     CodecKind kind
     DecodeFn decode
     EncodeFn encode
-    BoundFn bound  # NULL: nobody knows how long the encoded bytes will be
+    BoundFn bound  # NULL: the encoded size has no known bound
     BeginFn begin  # NULL: no prefix decoding
     FeedFn feed
     ReleaseFn release_decoder
@@ -191,7 +191,7 @@ cdef struct ChainSpec:
     Stage stages[MAX_STAGES]  # filters, compressors, checksums in the order of encoding
     int n_stages
     Py_ssize_t tail  # bytes after the data that are neither checked nor used
-    bint is_open  # nobody knows how long all of it will be, as there are strings or Python stages
+    bint is_open  # strings or Python stages: the decoded size is unknown
     bint is_raw  # no stage, and items of fixed size
     bint is_blosc  # one stage, whose blocks can be decoded on their own
     bint is_checked_raw  # one stage, a checksum after the data that is verified
@@ -230,7 +230,7 @@ cpdef enum FillKind:
 
 cdef struct LayoutSpec:
     Item item
-    # One item: for reads as it lies in the array, for writes as in the chunk; a string's bytes.
+    # One item, in the array's bytes for reads, in the chunk's for writes; of strings the text.
     const char* fill
     Py_ssize_t fill_size
     FillKind fill_kind

@@ -178,7 +178,7 @@ cdef class Layout:
     segments : sequence of (int, int, int)
         Offset, unit and count of the numbers in an item whose bytes are reversed.
     fill : bytes
-        The fill value: for reads as it lies in the array, for writes as in the chunk.
+        The fill value, in the array's bytes for reads, in the chunk's for writes.
     fill_kind : int
         A `FillKind`.
     fill_swapped : bool

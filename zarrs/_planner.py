@@ -38,7 +38,7 @@ THREAD_COST = 200
 PIECE = 256 * 1024
 
 # Inner chunks of a local shard are read together only if that is cheaper than another system call,
-# and only so many that they stay in the cache. zarr's own limits, which are meant for all stores,
+# and only while they stay in the cache. zarr's own limits, which are meant for all stores,
 # can make it less.
 MAX_GAP = 16 * 1024
 MAX_SPAN = 256 * 1024
@@ -210,7 +210,7 @@ class Planner:
         if not isinstance(plan, str):
             gap = getattr(first.config, "sharding_coalesce_max_gap_bytes", MAX_STORE_GAP)
             span = getattr(first.config, "sharding_coalesce_max_bytes", MAX_STORE_SPAN)
-            # What is merged must not come from a file that has been replaced by somebody else.
+            # A write must not merge with an open file that another writer has replaced.
             plan.configure(
                 cached_files=self.options.file_handle_cache_size if reading else 0,
                 direct=self.options.direct_io,

@@ -51,7 +51,7 @@ def show_config(
 
         ``"installation"``
             Whether zarrs can be used, and what the problem is if it cannot. Then other entries
-            are ``None`` where nobody knows.
+            are ``None`` where they are unknown.
         ``"packages"``
             The versions of zarrs-cython, zarr and NumPy.
         ``"python"``

@@ -1,4 +1,4 @@
-"""A warning of options in ``zarr.config`` that nobody reads: most likely they are misspelt."""
+"""A warning of options in ``zarr.config`` that no package reads: most likely they are misspelt."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from zarr.core.config import config
 if TYPE_CHECKING:
     from collections.abc import Set
 
-# Other sections are somebody else's, or, as `codecs`, open to every name.
+# Other sections belong to other packages, or, as `codecs`, are open to every name.
 SECTIONS = ("codec_pipeline", "threading", "array", "async")
-# Of these every name is told that nobody knows. In the others, what is near to no name may be an
+# In these every unknown name is reported. In the others, what is near to no name may be an
 # option of a newer zarr.
 CLOSED = ("codec_pipeline", "threading")
 TOP = ""  # stands for the section of what is in no section

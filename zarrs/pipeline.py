@@ -119,13 +119,13 @@ class ZarrsCodecPipeline(CodecPipeline):
     async def decode(
         self, chunk_bytes_and_specs: Iterable[tuple[Buffer | None, ArraySpec]]
     ) -> Iterable[NDBuffer | None]:
-        """Decode chunks that somebody has fetched."""
+        """Decode chunks that the caller has fetched."""
         return await self._zarr.decode(chunk_bytes_and_specs)
 
     async def encode(
         self, chunk_arrays_and_specs: Iterable[tuple[NDBuffer | None, ArraySpec]]
     ) -> Iterable[Buffer | None]:
-        """Encode chunks that somebody will store."""
+        """Encode chunks that the caller will store."""
         return await self._zarr.encode(chunk_arrays_and_specs)
 
     # Reading and writing.
@@ -288,7 +288,7 @@ class ZarrsCodecPipeline(CodecPipeline):
             raise NotNativeError(f"{reason} (and codec_pipeline.strict is set)")
 
     def _warn_if_not_synced(self, store: Any) -> None:
-        # Of local files that somebody else writes.
+        # Of local files that zarr's own store writes.
         if self.options.fsync and isinstance(innermost(store), LocalStore):
             warnings.warn(
                 "codec_pipeline.fsync is on, but zarr's own store writes these chunks: "

@@ -62,7 +62,7 @@ cdef extern from *:
     int NpyString_pack(
         npy_string_allocator*, npy_packed_static_string*, const char*, size_t) nogil
 
-# These need the GIL, and whoever calls them has it: Cython sees only the functions in between,
+# These need the GIL, and their callers hold it: Cython sees only the functions in between,
 # which know nothing of it.
 cdef extern from "Python.h" nogil:
     ctypedef struct PyObject:

@@ -30,7 +30,7 @@ cdef struct Source:
     Py_ssize_t n_pieces  # 0: done in one go
     Py_ssize_t left  # pieces that have not been done yet
     int axis  # raw chunks are cut along this axis of the box ...
-    Py_ssize_t group  # ... into groups of so many rows; Blosc chunks into so many blocks
+    Py_ssize_t group  # ... into groups: rows or Blosc blocks a group
     uint8_t* head
     Py_ssize_t head_size
     BlockIndex index

@@ -260,7 +260,7 @@ cdef Status open_blosc(Source* source, int64_t nbytes, Failure* failure) noexcep
 
 
 cdef Py_ssize_t _blocks_a_piece(const BlockIndex* index, const Item* item) noexcept nogil:
-    # So many blocks that no item crosses the end of a piece; all of them, if need be.
+    # As many blocks as it takes for no item to cross the end of a piece; all of them, if need be.
     cdef Py_ssize_t group = max(1, PIECE // index.blocksize)
     cdef Py_ssize_t k
     for k in range(1, 65):

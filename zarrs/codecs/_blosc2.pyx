@@ -123,7 +123,7 @@ cdef Status decode(
         return _blosc.decode(params, context, src, n, dst, capacity, written, failure)
     status = _decode_once(context, src, &index, dst, failure)
     if status == CORRUPT:
-        # The library says the same where a decoder in it found no memory; damage is there again.
+        # The library reports a failed allocation in the same way; damage fails a second time.
         status = _decode_once(context, src, &index, dst, failure)
     if status == OK:
         written[0] = <size_t> index.nbytes

@@ -56,7 +56,7 @@ def native_bytes_codec(codec: Any, itemsize: int, validate: bool) -> Stage | str
     codec : numcodecs.abc.Codec
         The codec.
     itemsize : int
-        Of what it encodes, for codecs that do not say.
+        Bytes an item, for codecs whose configuration does not say.
     validate : bool
         Whether checksums are verified.
 

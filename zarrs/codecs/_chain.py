@@ -100,7 +100,7 @@ class Chain:
     dtype : numpy.dtype
         The array's data type.
     stored : numpy.dtype
-        The data type as it lies in a decoded chunk.
+        The data type in a decoded chunk.
     order : tuple of int
         The array's axes in the order in which chunks are stored.
     items : str
@@ -167,7 +167,7 @@ class _Builder:
         self.validate = validate
         self.depth = depth
         self.dtype: DType = np.dtype(spec.dtype.to_native_dtype())
-        self.data: DType | None = self.dtype  # what it is made of; None: nobody knows
+        self.data: DType | None = self.dtype  # what it is made of; None: unknown
         self.stored = self.dtype
         self.axes = tuple(range(len(spec.shape)))
         self.is_array = True  # not bytes yet
@@ -481,7 +481,7 @@ class _Builder:
 def _reader(
     stages: Sequence[Stage], shard: _core.Shard | None, strings: bool, kept: Sequence[Any]
 ) -> _core.NativeChain:
-    # Checksums that nobody verifies are bytes at the end, and leave raw chunks what they are.
+    # Checksums that are not verified are bytes at the end, and leave raw chunks what they are.
     if stages and all(name == "crc32c" and not any(params) for name, params in stages):
         return _core.NativeChain([], 4 * len(stages), shard, strings)
     return _core.NativeChain(stages, shard=shard, strings=strings, keep=kept)

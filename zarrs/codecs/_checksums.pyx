@@ -10,7 +10,7 @@ from zarrs._core cimport CHECKSUM, Codec, Params, register_codec
 
 cdef enum:
     LANES = 8  # words that are added at once
-    ROWS = 45  # of so many words; the sums of sums of 360 words fit 32 bits
+    ROWS = 45  # words a row; the sums of sums of 360 words fit 32 bits
     INITIAL = 2  # the parameter of jenkins_lookup3
     LOOKUP3_BLOCK = 12  # bytes
 

@@ -6,8 +6,8 @@ from zarrs._core cimport ChainSpec, Failure, Input, Status, Workspace
 
 
 cdef enum:
-    DEAD_SPACE = 16  # so many times as long as ours may a shard of another writer be ...
-    MIN_DEAD_SPACE = 16 * 1024 * 1024  # ... or so many bytes
+    DEAD_SPACE = 16  # a shard of another writer may be this many times as long as ours ...
+    MIN_DEAD_SPACE = 16 * 1024 * 1024  # ... or this many bytes longer
 
 
 cdef Status check_size(int64_t expected, int64_t found, Failure* failure) noexcept nogil

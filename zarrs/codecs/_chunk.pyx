@@ -35,13 +35,13 @@ cdef enum:
     ENCODED_PIECE = 128 * 1024  # bytes of a file read at once where work is done on the way
     THREADS_PARAM = 5  # the parameter of codecs that can work with several threads
     UNKNOWN = 4096  # bytes that a codec without a bound may add before it has to ask for room
-    GROWTH = 4  # so many times as big is the next attempt to decode what has no bound
-    MAX_GROWTH = 64  # the last one, or ...
+    GROWTH = 4  # growth factor of the buffer after a failed decode, for codecs without a bound
+    MAX_GROWTH = 64  # the most it grows in all, or ...
 
 cdef extern from *:
     """
-    /* ... so many bytes, if that is more: what C-Blosc and LZ4 can hold. zstd makes as much of
-     * 64 KiB. */
+    /* ... to this many bytes, if that is more: what C-Blosc and LZ4 can hold. zstd packs as much
+     * into 64 KiB. */
     #define ZARRS_MAX_OPEN ((size_t)INT32_MAX)
     """
     const size_t MAX_OPEN "ZARRS_MAX_OPEN"
@@ -53,7 +53,7 @@ cdef inline size_t _longest(size_t bound) noexcept nogil:
 
 
 cdef size_t _stage_bound(const Stage* stage, size_t n) noexcept nogil:
-    # At most so many bytes make `n`; of a codec without a bound, a guess. 0: too many to count.
+    # The most encoded bytes that decode to `n`; for a codec without a bound, a guess. 0: too many.
     cdef size_t bound
     if n > MAX_SIZE:
         return 0
@@ -378,7 +378,7 @@ cdef Status decode_prefix(
 
 
 cdef size_t encoded_bound(const ChainSpec* chain, size_t n) noexcept nogil:
-    """At most so many bytes does this package make of ``n``; 0: too many to count.
+    """The most encoded bytes that this package makes of ``n``; 0: too many to count.
 
     If the chain is open, it is a guess.
     """

@@ -1,7 +1,7 @@
 """Zstandard frames (RFC 8878).
 
 libzstd may have been built with decoders of the formats before that one. They are kept from hostile
-bytes: nobody looks after them, and when streams are decoded they get as much memory as a header
+bytes: they have no owner, and when streams are decoded they get as much memory as a header
 asks for.
 
 Params: level (0: the library's default), checksum flag.

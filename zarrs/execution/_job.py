@@ -31,8 +31,8 @@ T = TypeVar("T")
 
 BatchInfo = list[tuple[Any, "ArraySpec", Any, Any, bool]]
 
-# A call this small is done before another thread would have woken up: so many chunks and, of raw
-# and of Blosc chunks, so many bytes; of what takes longer to decode, a part of that.
+# A call this small is done before another thread would have woken up: at most this many chunks
+# and, of raw and Blosc chunks, this many bytes; of what takes longer to decode, a part of that.
 INLINE_CHUNKS = 8
 INLINE_BYTES = 512 * 1024
 SLOW_PART = 4
@@ -51,8 +51,8 @@ class Job:
     store : Store or None
         Where the chunks are; None: they are inner chunks of zarr's own sharding codec.
     run : callable
-        Runs the native loop in the calling thread with so many threads; keyword arguments say what
-        was fetched, as for `zarrs.execution._execute.read`.
+        Runs the native loop with the number of threads that it is given, the calling one among
+        them; keyword arguments say what was fetched, as for `zarrs.execution._execute.read`.
     threads : int
         As many as are useful.
     size : int

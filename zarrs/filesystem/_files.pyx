@@ -63,7 +63,7 @@ cdef enum:
     MAX_TRANSFER = 1 << 30  # Linux moves at most 2 GiB a call, macOS less than that
     ALIGNMENT = 4096  # of direct I/O: of memory, of places in a file, and of sizes
     MAX_BOUNCE = 1024 * 1024  # bytes of a direct read that take the way through other memory
-    BLOCK = 256 * 1024  # small pieces of a new file are written together, so many bytes a time
+    BLOCK = 256 * 1024  # bytes: smaller pieces of a new file are gathered and written together
     SMALL = 64 * 1024
 
 
@@ -116,7 +116,7 @@ cdef Status _open_regular(
     # What is no file counts as missing.
     cdef struct_stat info
     cdef Status status
-    # O_NONBLOCK: somebody's FIFO in the place of a chunk must not hang the reader.
+    # O_NONBLOCK: a FIFO in the place of a chunk must not hang the reader.
     fd[0] = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     if fd[0] < 0:
         if errno == ENOENT or errno == ENOTDIR or errno == EISDIR:
@@ -138,7 +138,7 @@ cdef Status _open_regular(
 
 
 cdef bint _open_again(const char* path, bint direct, Input* source) noexcept nogil:
-    # Takes a file from the cache, unless it has no name any more: then somebody else replaced it.
+    # Takes a file from the cache, unless it has no name any more: then it was replaced.
     cdef struct_stat info
     cdef void* handle = acquire_handle(path, direct, &source.fd)
     if handle == NULL:

@@ -1,8 +1,8 @@
 """Files that stay open from call to call, for readers that come back to the same few big ones.
 
-One table for the process, by path. A handle that nobody uses waits in a list, in the order of its
+One table for the process, by path. An unused handle waits in a list, in the order of its
 last use, and is closed when room is needed. A handle whose file was replaced leaves the table at
-once; whoever uses it last closes it.
+once; its last user closes it.
 """
 
 from libc.stdint cimport uint8_t, uint64_t
@@ -41,7 +41,7 @@ cdef struct Handle:
     int fd
     int users
     bint direct
-    bint dropped  # from the table: nobody finds it any more
+    bint dropped  # from the table, where it is not found any more
 
 cdef pthread_mutex_t _lock
 cdef Handle* _buckets[N_BUCKETS]
@@ -89,7 +89,7 @@ cdef void _add_to_unused(Handle* handle) noexcept nogil:
 
 
 cdef void _drop(Handle* handle, Handle** closing) noexcept nogil:
-    # Takes a handle from the table and, if nobody uses it, adds it to those to be closed.
+    # Takes a handle from the table and, if it is unused, adds it to those to be closed.
     cdef Handle** link = &_buckets[handle.hash % N_BUCKETS]
     while link[0] != handle:
         link = &link[0].next

@@ -106,7 +106,7 @@ cdef void sync_directories(Tasks* tasks) noexcept nogil:
         for n in range(<Py_ssize_t> strlen(task.path) - 1, first - 1, -1):
             if task.path[n] != c"/":
                 continue
-            failure.found += 1  # so many levels above the chunk
+            failure.found += 1  # the level above the chunk
             failure.status = _sync_directory(task.path, n, &failure)
             if failure.status != OK:
                 if task.failure.status <= MISSING:

@@ -2,7 +2,7 @@
 
 Two kinds. Orthogonal: every axis has a range, an index array or an integer of its own; zarr shapes
 the arrays as ``numpy.ix_`` does, or leaves a single one as it is. Points: one array an axis, all of
-one length. An array that is a range in truth becomes one; any other is sorted together with the
+one length. An array that is really a range becomes one; any other is sorted together with the
 places in the result, values for the same item staying in their order.
 """
 
@@ -188,7 +188,7 @@ cdef int _choose(
     Axis* axis, Py_ssize_t* positions, Py_ssize_t* array_offsets, Py_ssize_t* array_offset,
     bint* has_lists,
 ) except -1:
-    # Sorts positions; those that are a range in truth become one.
+    # Sorts positions; those that are really a range become one.
     cdef bint rises = True
     cdef bint even
     cdef Py_ssize_t i

@@ -29,7 +29,7 @@ cdef object _Buffer = Buffer
 
 
 cdef class Encoded:
-    """The bytes of an encoded chunk, for whoever stores them; a read-only buffer."""
+    """The bytes of an encoded chunk, to be stored; a read-only buffer."""
 
     cdef uint8_t* data
     cdef Py_ssize_t size
@@ -133,8 +133,8 @@ cdef class Plan:
         sync : bool
             Whether a write ends when everything is on the disk.
         max_gap, max_span : int
-            Inner chunks of a shard are read in one go if at most so many bytes are between them,
-            and if it is at most so many bytes in all.
+            The most bytes between two inner chunks of a shard that are read in one go, and the
+            most bytes that are read in one go.
         """
         self.tasks.files.cache_size = cached_files
         self.tasks.files.direct = direct

@@ -27,8 +27,8 @@ def _is_loaded() -> bool:
         return False
 
 
-#: Whether somebody loaded GNU OpenMP before, so that it may spin. It does not when it has more
-#: threads than CPUs: then a team is better off with one thread too many.
+#: Whether GNU OpenMP was loaded before this package, so that it may spin. It does not when it has
+#: more threads than CPUs: then a team is better off with one thread too many.
 may_spin = _is_loaded() and not any(name in os.environ for name in OVERRIDES)
 
 _added = {} if any(name in os.environ for name in OVERRIDES) else SETTINGS

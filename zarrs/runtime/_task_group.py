@@ -36,7 +36,7 @@ async def all_done(work: Iterable[asyncio.Future[Any]]) -> None:
         except asyncio.CancelledError as error:
             cancelled = error
         left = {future for future in left if not future.done()}
-    for future in everything:  # or else the event loop complains that nobody asked
+    for future in everything:  # or else the loop warns of exceptions never retrieved
         if not future.cancelled():
             future.exception()
     if cancelled is not None:
@@ -89,7 +89,7 @@ class TaskGroup:
         try:
             if error is None:
                 self._go_on()
-        except Exception as failure:  # nobody else would hear of it
+        except Exception as failure:  # it would be lost otherwise
             error = failure
         self._error = self._error or error
         self._news.set()

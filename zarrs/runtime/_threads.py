@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-IDLE = 1.0  # seconds after which threads that nobody needs end
+IDLE = 1.0  # seconds after which an idle thread ends
 
 
 def balance(workers: int, n_chunks: int, minimum: int, maximum: int) -> tuple[int, int]:

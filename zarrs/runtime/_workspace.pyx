@@ -97,7 +97,7 @@ cdef class Workspaces:
         free(self.team.spaces)
 
     cdef int bind(self, object call) except -1:
-        """Say which call this is; whoever says so keeps it."""
+        """Name the call that the thread works for; the caller keeps it alive."""
         cdef int k
         for k in range(self.team.threads):
             call_context = CallContext(call)

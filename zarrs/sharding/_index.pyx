@@ -35,7 +35,7 @@ from zarrs.codecs._chunk cimport decode_shard, encoded_bound
 from zarrs.filesystem._files cimport close_input, read_input
 
 cdef enum:
-    FEW = 16  # so many entries are compared with all others, more are sorted
+    FEW = 16  # up to this many entries are compared with all others, more are sorted
 
 
 cdef struct Range:
@@ -65,7 +65,7 @@ cdef Py_ssize_t index_size(const ShardSpec* shard, Py_ssize_t n) noexcept nogil:
 
 
 cdef size_t shard_bound(const ShardSpec* shard, Py_ssize_t n) noexcept nogil:
-    """At most so many bytes does this package make of a shard; 0: too many to count."""
+    """The most bytes of a shard that this package writes; 0: too many to count."""
     cdef size_t inner = shard.inner_nbytes
     if shard.chain.shard != NULL:
         inner = shard_bound(shard.chain.shard, shard.inner_n)
@@ -182,7 +182,7 @@ cdef Status _overlap(Py_ssize_t number, uint64_t at, Failure* failure) noexcept 
 
 
 cdef inline bint _is_plausible(const Entry* entry) noexcept nogil:
-    # Entries that nobody wants have not been checked, and an empty one overlaps nothing.
+    # Entries that are not wanted have not been checked, and an empty one overlaps nothing.
     return 0 < entry.size < (<uint64_t> 1 << 63) and entry.offset < (<uint64_t> 1 << 63)
 
 

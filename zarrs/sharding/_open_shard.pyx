@@ -233,7 +233,7 @@ cdef object open_fetched(Plan plan, const ChainSpec* chain, Py_ssize_t task, obj
         else:
             failure.status = read_index(&source, chain.shard, shard.n, &shard.index, &failure)
         if failure.status == OK:
-            shard.source.size = MAX_SIZE  # nobody knows; what is not there does not arrive
+            shard.source.size = MAX_SIZE  # unknown; a range past the end arrives short
             failure.status = find_wanted(shard, &failure)
         if failure.status == OK:
             failure.status = _check_sizes(shard, &failure)

@@ -59,7 +59,7 @@ cdef enum:
     MAX_TOGETHER = 64 * 1024  # a bigger encoded inner chunk is read on its own
     TINY = 4096  # mean size of encoded inner chunks that are taken in the order of the file
     RUN_BYTES = 512 * 1024  # decoded, of a run
-    RUNS_A_THREAD = 8  # at least so many, that threads end at the same time
+    RUNS_A_THREAD = 8  # at least, so that threads end at the same time
 
 
 # Shards of one depth.

@@ -132,7 +132,7 @@ cdef struct ShardWrite:
     bint streamed  # goes to its file while it is encoded
     Sink sink
     Py_ssize_t cursor  # in the order: what has been put
-    Py_ssize_t calls  # for whoever appends to look again; above 0: somebody does
+    Py_ssize_t calls  # threads that asked for appending; above 0: one is appending, and looks again
     Py_ssize_t left  # touched inner chunks that have not been encoded yet
     bint is_closed  # stored, or given up
 

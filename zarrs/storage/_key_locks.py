@@ -70,7 +70,7 @@ class KeyLocks:
                 turn = waiting.popleft()
             try:
                 turn.get_loop().call_soon_threadsafe(_wake, turn)
-            except RuntimeError:  # the loop was closed; nobody waits there
+            except RuntimeError:  # the loop was closed, and no task waits in it
                 continue
             return
 

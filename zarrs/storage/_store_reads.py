@@ -56,9 +56,9 @@ class StoreReads:
     job : Job
     client : StoreClient
     concurrency : int
-        So many requests at a time.
+        Requests under way at a time.
     workers : int
-        So many threads decode.
+        Threads that decode.
     """
 
     def __init__(self, job: Job, client: StoreClient, concurrency: int, workers: int) -> None:
@@ -160,7 +160,7 @@ class StoreReads:
         return self._next[-1]
 
     def _cost(self, wanted: Wanted) -> int:
-        # At most so many bytes will arrive, if they are not longer encoded than decoded.
+        # The most bytes that will arrive, if encoded chunks are not longer than decoded ones.
         if wanted.range is None:
             return self._job.plan.nbytes(wanted.task)
         return length(wanted.range)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zarrs.indexing._plan import Encoded
 
 BATCH_BYTES = 8 * 1024 * 1024  # decoded, that are encoded together ...
-BATCH_TASKS = 4  # ... or so many chunks for every thread, ...
+BATCH_TASKS = 4  # ... or this many chunks a thread, ...
 MAX_BATCH_BYTES = 64 * 1024 * 1024  # ... unless they are as big as this
 MAX_ENCODED = 64 * 1024 * 1024  # bytes that wait to be stored; then nothing is encoded
 MAX_OLD = 256 * 1024 * 1024  # decoded bytes of chunks that are fetched to be merged; or one chunk
@@ -77,9 +77,9 @@ class StoreWrites:
     job : Job
     client : StoreClient
     concurrency : int
-        So many requests at a time.
+        Requests under way at a time.
     workers : int
-        So many threads encode.
+        Threads that encode.
     """
 
     def __init__(self, job: Job, client: StoreClient, concurrency: int, workers: int) -> None:
@@ -107,7 +107,7 @@ class StoreWrites:
                 else:
                     break
         finally:
-            # What is being stored is not cancelled: nobody could say then what is stored.
+            # A request that stores is not cancelled: what is stored would be unknown then.
             await self._requests.drain(cancel=False)
             del self._requests  # its error leads to this: no cycle
 

@@ -47,7 +47,7 @@ def innermost(store: Store) -> Store:
 
 
 def is_immediate(store: Store) -> bool:
-    """Whether a store is a dictionary: to ask it is quicker than to have somebody else ask it."""
+    """Whether a store is a dictionary: to ask it is quicker than to have a thread ask."""
     return (
         type(store) in DICTIONARIES
         and isinstance(vars(store).get("_store_dict"), dict)  # and not a mapping of a user's own
