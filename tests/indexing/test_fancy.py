@@ -358,6 +358,7 @@ def test_bad_orthogonal(chunk_selection: Any, out: Any, reason: str) -> None:
         ((THREE, THREE), np.array([0, 1, 3]), NO_MATCH),
         ((THREE, THREE), np.array([[0, 1, 2]]), UNKNOWN),
         ((THREE, THREE), (1,), UNKNOWN),
+        ((THREE, np.array([True, True, True])), (ALL,), NO_MATCH),  # too short a mask
     ],
 )
 def test_bad_points(chunk_selection: Any, out: Any, reason: str) -> None:

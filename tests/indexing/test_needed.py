@@ -13,7 +13,7 @@ from shards import SHARDING, Coords
 from zarr.codecs import BloscCodec
 
 import zarrs
-from zarrs import pipeline as pipeline_module
+from zarrs import _planner
 
 # zarr's own pipeline has something to say about codecs around shards
 pytestmark = pytest.mark.filterwarnings("ignore:Combining a .sharding_indexed. codec")
@@ -113,7 +113,7 @@ def test_only_needed_blocks(native: None, tmp_path: Path, pick: Pick) -> None:
     assert nbytes == 4 * n
     starts = np.frombuffer(bytes(encoded), "<i4", -(-nbytes // blocksize), 16)
     # blocks are decoded in pieces of several
-    near = pipeline_module.PIECE // blocksize
+    near = _planner.PIECE // blocksize
     assert len(starts) > 3 * near
     # the blocks are in any order if several threads wrote them
     ends = {int(a): int(b) for a, b in itertools.pairwise([*sorted(starts), len(encoded)])}

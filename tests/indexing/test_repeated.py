@@ -15,7 +15,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import StorePath
 
-from zarrs import pipeline as pipeline_module
+from zarrs import _planner
 
 # zarr's own pipeline has something to say about codecs around shards
 pytestmark = pytest.mark.filterwarnings("ignore:Combining a .sharding_indexed. codec")
@@ -64,8 +64,8 @@ each_repeat = pytest.mark.parametrize("arguments", REPEAT_CASES.values(), ids=RE
 @pytest.fixture
 def many_threads(monkeypatch: pytest.MonkeyPatch, native: None) -> Any:
     """Threads even for little work."""
-    monkeypatch.setattr(pipeline_module, "THREAD_COST", 1)
-    monkeypatch.setattr(pipeline_module, "CHUNK_COST", 100)
+    monkeypatch.setattr(_planner, "THREAD_COST", 1)
+    monkeypatch.setattr(_planner, "CHUNK_COST", 100)
     with zarr.config.set({"threading.max_workers": 4}):
         yield
 

@@ -33,7 +33,7 @@ from picks import ALL, CASES, EMPTY, FEW_CASES, PICKS, SHAPE, few_cases, make, s
 from selections import Case, Pick, cases, check, picks
 from shards import SHARDING, Coords
 
-from zarrs import pipeline as pipeline_module
+from zarrs import _planner
 from zarrs.execution import _job as job_module
 from zarrs.indexing._make_plan import make_plan
 
@@ -320,7 +320,7 @@ def test_threads(
     native: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, threads: int
 ) -> None:
     """The same from one thread and from several, with nothing done inline."""
-    monkeypatch.setattr(pipeline_module, "THREAD_COST", 1)
+    monkeypatch.setattr(_planner, "THREAD_COST", 1)
     monkeypatch.setattr(job_module, "INLINE_CHUNKS", 0)
     with zarr.config.set({"threading.max_workers": threads}):
         data = make_data("<i4", SHAPE)
@@ -345,7 +345,7 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, float]]:
         made.append((plan, time.thread_time() - start))
         return plan
 
-    monkeypatch.setattr(pipeline_module, "make_plan", timed)
+    monkeypatch.setattr(_planner, "make_plan", timed)
     return made
 
 

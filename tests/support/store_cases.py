@@ -16,7 +16,7 @@ from zarr.abc.store import Store
 from zarr.codecs import BytesCodec, ShardingCodec, TransposeCodec, ZstdCodec
 from zarr.core.buffer import Buffer, BufferPrototype
 
-from zarrs import pipeline as pipeline_module
+from zarrs import _planner
 
 # --------------------------------------------------------------------- the same in every store
 
@@ -90,8 +90,8 @@ def coalescing(gap: int = MIB, span: int = 16 * MIB) -> Iterator[None]:
             yield
     else:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(pipeline_module, "MAX_STORE_GAP", gap)
-            patch.setattr(pipeline_module, "MAX_STORE_SPAN", span)
+            patch.setattr(_planner, "MAX_STORE_GAP", gap)
+            patch.setattr(_planner, "MAX_STORE_SPAN", span)
             yield
 
 

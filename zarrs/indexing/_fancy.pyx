@@ -274,6 +274,8 @@ cdef str _points(
     for sel in chunk_selection:
         if not isinstance(sel, _ndarray) or sel.ndim != 1:
             return UNKNOWN
+        if sel.dtype.kind == "b" and len(sel) != axes[len(arrays)].size:
+            return NO_MATCH
         sel = _integers(sel)
         if sel is None:
             return UNKNOWN

@@ -182,7 +182,8 @@ cdef Status _overlap(Py_ssize_t number, uint64_t at, Failure* failure) noexcept 
 
 
 cdef inline bint _is_plausible(const Entry* entry) noexcept nogil:
-    # Entries that are not wanted have not been checked, and an empty one overlaps nothing.
+    # Entries that are not wanted have not been checked; one without bytes overlaps nothing, and an
+    # absent one is too big.
     return 0 < entry.size < (<uint64_t> 1 << 63) and entry.offset < (<uint64_t> 1 << 63)
 
 
@@ -210,7 +211,7 @@ cdef Status check_overlaps(
     if wanted != NULL and n_wanted <= FEW:
         for k in range(n_wanted):
             one = &index[wanted[k]]
-            if is_absent(one):
+            if not _is_plausible(one):  # absent, or empty
                 continue
             for i in range(n):
                 if (
@@ -218,7 +219,7 @@ cdef Status check_overlaps(
                     and one.offset < index[i].offset + index[i].size
                     and _is_plausible(&index[i]) and i != wanted[k]
                 ):
-                    return _overlap(i, one.offset, failure)
+                    return _overlap(i, max(one.offset, index[i].offset), failure)
         return OK
     ranges = <Range*> calloc(n, sizeof(Range))
     if ranges == NULL:

@@ -28,6 +28,7 @@ from zarrs._core cimport (
     Status,
     Task,
     Tasks,
+    Workspace,
 )
 from zarrs.arrays cimport _copy
 from zarrs.indexing cimport _region

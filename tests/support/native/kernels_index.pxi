@@ -98,18 +98,18 @@ def encode_index(Shard shard, entries, size_t dst):
 def unwrap_shard(NativeChain chain, Py_ssize_t n, bint owned, data, Py_ssize_t size):
     """Status, bytes of the shard, whether they are memory to be freed, and what has failed."""
     cdef Workspaces spaces = Workspaces(1)
+    cdef Workspace* space = spaces.team.spaces[0]
     cdef Input source
-    cdef Failure failure
     cdef Status status
     cdef uint8_t* decoded = NULL
     _source(&source, data, size, 0)
-    _forget(&failure)
-    status = _index.unwrap_shard(&chain.spec, n, owned, &source, &decoded, spaces.team.spaces[0],
-                                 &failure)
+    _forget(&space.failure)
+    status = _index.unwrap_shard(&chain.spec, n, owned, &source, &decoded, space)
     shard = None
     if status == OK and source.data != NULL:
         shard = (<const char*> source.data)[:source.size]
     in_memory = decoded != NULL
     free(decoded)
+    said = _said(&space.failure)
     spaces.release()
-    return status, shard, source.size, in_memory, source.fd, _said(&failure)
+    return status, shard, source.size, in_memory, source.fd, said
