@@ -48,18 +48,11 @@ class ZarrsCodecPipeline(CodecPipeline):
     zarr_pipeline : BatchedCodecPipeline
         zarr's own pipeline of the same codecs. It takes what is not native.
 
-    Attributes
-    ----------
-    options : Options
-        The options in force.
     """
-
-    options: Options
 
     def __init__(self, zarr_pipeline: BatchedCodecPipeline) -> None:
         self._zarr = zarr_pipeline
-        self.options = read_options()
-        self._planner = Planner(zarr_pipeline, self.options)
+        self._planner = Planner(zarr_pipeline, read_options())
 
     def __getstate__(self) -> BatchedCodecPipeline:
         return self._zarr
@@ -86,6 +79,11 @@ class ZarrsCodecPipeline(CodecPipeline):
 
     def __iter__(self) -> Iterator[Codec]:
         return iter(self._zarr)
+
+    @property
+    def options(self) -> Options:
+        """The options in force."""
+        return self._planner.options
 
     # What has nothing to do with chunks is zarr's.
 

@@ -35,6 +35,7 @@ from helpers import (
     stock_read,
     stored_files,
 )
+from shards import in_threads
 
 CHAINS = [CHAIN[n] for n in ("raw", "zstd", "blosc-lz4-shuffle", "v2-raw-F", "v2-zlib-F")]
 STRESS_KILLS = ROOT / "scripts" / "stress_kills"
@@ -402,27 +403,6 @@ def test_forks_replace_one_chunk(tmp_path: Path) -> None:
 
 
 # --------------------------------------------------------------------- several threads at once
-
-
-def in_threads(count: int, work: Any) -> None:
-    """Run ``work(i)`` in `count` threads, and raise what the first of them raised."""
-    errors: list[BaseException] = []
-    gate = threading.Barrier(count)
-
-    def run(i: int) -> None:
-        try:
-            gate.wait()
-            work(i)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(i,)) for i in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 @each_chain

@@ -13,12 +13,12 @@ import zarr
 from fault_cases import (
     CASE,
     CASES,
-    FILL,
     KEY,
     STORES,
     Case,
     assert_names,
     caught,
+    check_deleted_after_the_index,
     cut,
     each_case,
     notes,
@@ -27,7 +27,7 @@ from fault_cases import (
     told,
     values,
 )
-from faulty_http import Request, ToldStore, in_time, tasks_left
+from faulty_http import Request, ToldStore, tasks_left
 from helpers import assert_same, emit, run_child
 from shards import EMPTY, Layout
 from zarr.codecs import BytesCodec, Crc32cCodec, GzipCodec, ShardingCodec, ZstdCodec
@@ -426,14 +426,4 @@ def test_own_ranges_of_a_deleted_shard(native: None) -> None:
     store = RangesStore()
     for key, value in stored(case).items():
         store.put(key, value)
-    array = zarr.open_array(store=store)
-
-    async def hook(request: Request) -> Any:
-        found = await request.go_on()
-        store.put(KEY, None)
-        return found
-
-    store.hook = hook
-    result = in_time(lambda: case.read(array))
-    assert (result[:2] == FILL).all()
-    assert_same(result[2], values()[1100])
+    check_deleted_after_the_index(store)

@@ -16,6 +16,7 @@ from fault_cases import (
     Case,
     assert_names,
     caught,
+    check_deleted_after_the_index,
     each_case,
     notes,
     stored,
@@ -219,17 +220,7 @@ def test_deleted_after_the_index_is_fill(native: None) -> None:
     """And not an error: somebody deleted the chunk, that is all."""
     case = CASE["shard-ranges"]
     store = told(case)
-    array = zarr.open_array(store=store)
-
-    async def hook(request: Request) -> Any:
-        found = await request.go_on()
-        store.put(KEY, None)
-        return found
-
-    store.hook = hook
-    result = in_time(lambda: case.read(array))
-    assert (result[:2] == FILL).all()
-    assert_same(result[2], values()[1100])
+    check_deleted_after_the_index(store)
 
 
 @each_case

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import zarr
-from faulty_http import ToldStore, fsspec_store, in_time, obstore_store
+from faulty_http import Request, ToldStore, fsspec_store, in_time, obstore_store
+from helpers import assert_same
 from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, ZstdCodec
 from zarr.core.buffer import cpu
 from zarr.core.buffer.core import Buffer
@@ -145,3 +146,19 @@ STORES = {"fsspec": fsspec_store, "obstore": obstore_store}
 
 def cut(buffer: Any, n: int) -> Any:
     return cpu.Buffer.from_bytes(buffer.to_bytes()[:n])
+
+
+def check_deleted_after_the_index(store: ToldStore) -> None:
+    """What is deleted between the index of a shard and its inner chunks reads as the fill value."""
+    case = CASE["shard-ranges"]
+    array = zarr.open_array(store=store)
+
+    async def hook(request: Request) -> Any:
+        found = await request.go_on()
+        store.put(KEY, None)
+        return found
+
+    store.hook = hook
+    result = in_time(lambda: case.read(array))
+    assert (result[:2] == FILL).all()
+    assert_same(result[2], values()[1100])
