@@ -25,7 +25,7 @@ def integers(array: Any) -> list[int]:
     """The bits of times, as numbers; NumPy does not always swap those of the generic unit."""
     array = np.asarray(array)
     order = ">" if array.dtype.byteorder == ">" else "<"
-    return np.frombuffer(array.tobytes(), f"{order}i8").tolist()
+    return list(map(int, np.frombuffer(array.tobytes(), f"{order}i8")))
 
 
 @pytest.mark.parametrize("fill", [7, 0, "NaT"])

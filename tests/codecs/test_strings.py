@@ -149,7 +149,7 @@ def test_selections(native: None, tmp_path: Path, items: str, chain: str) -> Non
     same(array.blocks[1, 1], data[n : 2 * n, m : 2 * m], "blocks")
     new = Kinds.MAKE[items]((4, 3), seed=3)
     array.oindex[np.array([1, 5, 6, 12]), columns] = new
-    data[np.ix_([1, 5, 6, 12], columns)] = new
+    data[np.ix_(np.array([1, 5, 6, 12]), columns)] = new
     array.vindex[rows[:3], columns] = new[0]
     data[rows[:3], columns] = new[0]
     array.vindex[mask] = (masked := Kinds.MAKE[items]((int(mask.sum()),), seed=9))

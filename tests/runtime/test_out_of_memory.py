@@ -380,7 +380,9 @@ def child_walk(path: str, group: int) -> None:
     warnings.filterwarnings("ignore", message="Combining a `sharding_indexed` codec")
     with zarr.config.set(options):
         for codec in (ZstdCodec(), BloscCodec(), GzipCodec(), Crc32cCodec()):
-            array = zarr.create_array(store={}, shape=4, chunks=2, dtype="i4", compressors=codec)
+            array = zarr.create_array(
+                store={}, shape=(4,), chunks=(2,), dtype="i4", compressors=codec
+            )
             array[...] = 1
     walker = Walker()
     for case in list(CASES.values())[group::GROUPS]:

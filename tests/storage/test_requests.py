@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import stores
 import zarr
-from helpers import assert_same, make_data
+from helpers import assert_same, make_data, newer
 from shards import in_threads
 from store_cases import CASE, WINDOWS, big_shards, coalescing, make, plain_case
 from stores import AsyncOnly, Kind, Ranges, Services, Spy, SyncSpy, each_kind, ours, stored, theirs
@@ -309,7 +309,7 @@ def test_eager_tasks(native: None, kind: type[Spy]) -> None:
     key, *_ = WINDOWS["far-apart"]
 
     async def main() -> Any:
-        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        asyncio.get_running_loop().set_task_factory(newer("asyncio", "eager_task_factory"))
         array = await zarr.api.asynchronous.open_array(store=store)
         return await array.getitem(key)
 

@@ -98,7 +98,7 @@ def fine(dtype: Any, shape: Sequence[int]) -> np.ndarray:
 
 def with_nan(dtype: Any, shape: Sequence[int]) -> np.ndarray:
     """Whole numbers and NaN."""
-    out = np.trunc(plain(dtype, shape)) + 0.0  # no negative zeros
+    out: np.ndarray = np.trunc(plain(dtype, shape)) + 0.0  # no negative zeros
     out[..., ::3] = np.nan
     return out
 

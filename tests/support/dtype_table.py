@@ -21,9 +21,7 @@ from codec_table import (
     zarr_dtype,
 )
 from packaging.version import Version
-from zarr.codecs import (
-    BytesCodec,
-)
+from zarr.codecs import BytesCodec
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ zarr's default pipeline (``stock``) and TensorStore for stored bytes.
 """
 
 import contextlib
+import importlib
 import json
 import os
 import subprocess
@@ -64,6 +65,11 @@ class Chain:
 
     def __str__(self) -> str:
         return self.name
+
+
+def newer(module: str, name: str) -> Any:
+    """What only newer versions of zarr or Python have; types are checked with all of them."""
+    return getattr(importlib.import_module(module), name)
 
 
 def _v3(

@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 import pytest
 import zarr
-from helpers import ZARR_34, stock
+from helpers import ZARR_34, newer, stock
 from zarr import storage
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
@@ -732,7 +732,9 @@ KINDS = [
     Kind("icechunk", _icechunk, formats=(3,)),
 ]
 if hasattr(storage, "ManagedMemoryStore"):
-    KINDS.append(Kind("managed-memory", lambda path, services: storage.ManagedMemoryStore()))
+    KINDS.append(
+        Kind("managed-memory", lambda path, services: newer("zarr.storage", "ManagedMemoryStore")())
+    )
 if ZARR_34:
     KINDS.append(Kind("cache", _cache))
 READ_ONLY_KINDS = [

@@ -162,7 +162,7 @@ def objects(*values: Any) -> np.ndarray:
 # ------------------------------------------------------------------------------ given arrays
 
 
-def into(array: zarr.Array[Any], out: np.ndarray, selection: Any = ...) -> np.ndarray:
+def into(array: zarr.Array[Any], out: Any, selection: Any = ...) -> Any:
     """Read into an array of the caller's."""
     buffer = default_buffer_prototype().nd_buffer.from_ndarray_like(out)
     array.get_basic_selection(selection, out=buffer)

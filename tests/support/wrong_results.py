@@ -208,7 +208,7 @@ OF_ARRAYS: dict[str, Callable[..., Any]] = {
     "bytes buffer": lambda a, spec: spec.prototype.buffer.from_bytes(a.tobytes()),
     "bytes": lambda a, spec: a.tobytes(),
     "bytearray": lambda a, spec: bytearray(a.tobytes()),
-    "memoryview": lambda a, spec: memoryview(np.ascontiguousarray(a)),
+    "memoryview": lambda a, spec: np.ascontiguousarray(a).data,
     "list": lambda a, spec: a.tolist(),
     "scalar": lambda a, spec: a.flat[0],
     "integer": lambda a, spec: 7,
