@@ -39,6 +39,7 @@ LINKS = {
     "zarrs.codecs._zlib": "zlib",
     "zarrs.codecs._zlib_checksums": "zlib",
     "zarrs.codecs._zstd": "zstd",
+    "zarrs.indexing._plan": "numpy",
     "zarrs.runtime._loop": "openmp",
 }
 

@@ -337,6 +337,7 @@ cdef struct Task:
     int64_t nbytes  # of the decoded chunk
     Selection select
     Py_ssize_t array_offset  # of the first selected item, as far as the axes are ranges
+    bint whole  # what the array has of the chunk is selected
     bint complete  # nothing of what is stored survives a write
     bint covers  # the selection is all of the decoded chunk
     bint empty  # nothing is selected

@@ -6,7 +6,6 @@ threads have enough to do, and the options of files and ranges.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,20 +13,22 @@ import numpy as np
 from zarrs._layout import make_layout
 from zarrs.codecs._chain import Chain, make_chain
 from zarrs.codecs._python_stages import Call
-from zarrs.execution import _execute
-from zarrs.execution._job import BatchInfo, Job
+from zarrs.execution._job import Job
 from zarrs.indexing._make_plan import make_plan
 from zarrs.indexing._plan import Plan
 from zarrs.runtime import _threads
 from zarrs.storage._stores import file_prefix
 
 if TYPE_CHECKING:
+    from zarr.abc.store import Store
     from zarr.core.array_spec import ArraySpec
     from zarr.core.buffer import NDBuffer
     from zarr.core.codec_pipeline import BatchedCodecPipeline
 
     from zarrs._config import Options
+    from zarrs._core import Layout
 
+BatchInfo = list[tuple[Any, "ArraySpec", Any, Any, bool]]  # what zarr hands a pipeline
 ChunkShape = tuple[tuple[int, ...], int]
 
 # Rough costs, to see how many threads a call can feed: microseconds a chunk, bytes a microsecond,
@@ -106,20 +107,7 @@ class Planner:
         plan = self._make_plan(batch, chain, array, drop_axes, reading=True)
         if isinstance(plan, str):
             return plan
-        call = _call_of(chain, spec)
-        size = _bytes_to_decode(plan, chain)
-        units = plan.n_units + (size // PIECE if _can_be_shared(chain) else 0)
-        return Job(
-            plan=plan,
-            chain=chain,
-            batch=batch,
-            store=getattr(batch[0][0], "store", None),
-            run=partial(_execute.read, plan, chain.reader, layout, call=call),
-            call=call,
-            threads=self._useful_threads(plan, size, units),
-            size=size,
-            writing=False,
-        )
+        return self.read_job(plan, chain, layout, spec, getattr(batch[0][0], "store", None))
 
     def plan_write(
         self, batch: BatchInfo, value: NDBuffer, drop_axes: tuple[int, ...]
@@ -134,7 +122,33 @@ class Planner:
         plan = self._make_plan(batch, chain, array, drop_axes, reading=False)
         if isinstance(plan, str):
             return plan
+        return self.write_job(plan, chain, layout, spec, getattr(batch[0][0], "store", None))
+
+    def read_job(
+        self, plan: Plan, chain: Chain, layout: Layout, spec: ArraySpec, store: Store | None
+    ) -> Job:
+        """Return the job that runs a plan of a read; `spec` is that of some chunk."""
+        self._configure(plan, spec, reading=True)
+        size = _bytes_to_decode(plan, chain)
+        units = plan.n_units + (size // PIECE if _can_be_shared(chain) else 0)
+        return Job(
+            plan=plan,
+            chain=chain,
+            layout=layout,
+            prototype=spec.prototype,
+            store=store,
+            call=_call_of(chain, spec),
+            threads=self._useful_threads(plan, size, units),
+            size=size,
+            writing=False,
+        )
+
+    def write_job(
+        self, plan: Plan, chain: Chain, layout: Layout, spec: ArraySpec, store: Store | None
+    ) -> Job:
+        """Return the job that runs a plan of a write, as `read_job` does for a read."""
         options = self.options
+        self._configure(plan, spec, reading=False)
         threads = self._useful_threads(plan, plan.chunk_bytes, plan.n_units)
         inner = 1
         if chain.threaded and plan.chunk_bytes >= plan.n_units * 4 * PIECE:
@@ -144,27 +158,26 @@ class Planner:
                 options.chunk_concurrent_minimum,
                 options.chunk_concurrent_maximum,
             )
-        call = _call_of(chain, spec)
-        keep_empty = spec.config.write_empty_chunks or options.store_empty_chunks
         return Job(
             plan=plan,
             chain=chain,
-            batch=batch,
-            store=getattr(batch[0][0], "store", None),
-            run=partial(
-                _execute.write,
-                plan,
-                chain.writer,
-                layout,
-                inner_threads=inner,
-                keep_empty=keep_empty,
-                call=call,
-            ),
-            call=call,
+            layout=layout,
+            prototype=spec.prototype,
+            store=store,
+            call=_call_of(chain, spec),
             threads=threads,
             size=plan.chunk_bytes,
             writing=True,
+            inner_threads=inner,
+            keep_empty=spec.config.write_empty_chunks or options.store_empty_chunks,
         )
+
+    def keeps_overhang(self, chain: Chain) -> bool:
+        """Whether a write keeps what a chunk at the array's edge holds beyond it.
+
+        zarr writes shards in parts, even where it says that they are written completely.
+        """
+        return chain.reader.shard is not None and self._codecs.supports_partial_encode
 
     def _make_plan(
         self,
@@ -194,7 +207,7 @@ class Planner:
                 return f"a chunk of {size} bytes is too big for native code"
             return spec.shape, size
 
-        plan = make_plan(
+        return make_plan(
             batch,
             array,
             chain.order,
@@ -204,21 +217,20 @@ class Planner:
             not reading and array.ndim == 0,
             tuple(drop_axes),
             chain.reader.shard,
-            # zarr writes these in parts, even where it says that they are written completely.
-            chain.reader.shard is not None and self._codecs.supports_partial_encode,
+            self.keeps_overhang(chain),
         )
-        if not isinstance(plan, str):
-            gap = getattr(first.config, "sharding_coalesce_max_gap_bytes", MAX_STORE_GAP)
-            span = getattr(first.config, "sharding_coalesce_max_bytes", MAX_STORE_SPAN)
-            # A write must not merge with an open file that another writer has replaced.
-            plan.configure(
-                cached_files=self.options.file_handle_cache_size if reading else 0,
-                direct=self.options.direct_io,
-                sync=self.options.fsync and not reading,
-                max_gap=gap if plan.in_memory else min(MAX_GAP, gap),
-                max_span=span if plan.in_memory else min(MAX_SPAN, span),
-            )
-        return plan
+
+    def _configure(self, plan: Plan, spec: ArraySpec, *, reading: bool) -> None:
+        gap = getattr(spec.config, "sharding_coalesce_max_gap_bytes", MAX_STORE_GAP)
+        span = getattr(spec.config, "sharding_coalesce_max_bytes", MAX_STORE_SPAN)
+        # A write must not merge with an open file that another writer has replaced.
+        plan.configure(
+            cached_files=self.options.file_handle_cache_size if reading else 0,
+            direct=self.options.direct_io,
+            sync=self.options.fsync and not reading,
+            max_gap=gap if plan.in_memory else min(MAX_GAP, gap),
+            max_span=span if plan.in_memory else min(MAX_SPAN, span),
+        )
 
     def _useful_threads(self, plan: Plan, size: int, units: int) -> int:
         cost = plan.n_units * CHUNK_COST + size // BYTES_A_MICROSECOND

@@ -7,29 +7,23 @@ zarr's own pipeline takes the call.
 from __future__ import annotations
 
 import asyncio
-import warnings
 from typing import TYPE_CHECKING, Any, Self
 
 from zarr.abc.codec import CodecPipeline
 from zarr.core.codec_pipeline import BatchedCodecPipeline
-from zarr.storage import LocalStore
 
-from zarrs._config import Options, read_concurrency, read_options
-from zarrs._planner import Planner
-from zarrs.execution._job import BatchInfo, Job
+from zarrs import _run
+from zarrs._config import Options, read_options
+from zarrs._planner import BatchInfo, Planner
+from zarrs.execution._job import Job
 from zarrs.runtime._errors import NotNativeError
 from zarrs.runtime._turns import is_loop_waiting
-from zarrs.storage._client import StoreClient
-from zarrs.storage._key_locks import key_locks
-from zarrs.storage._store_reads import StoreReads, read_at_once
-from zarrs.storage._store_writes import StoreWrites, write_at_once
-from zarrs.storage._stores import identity, innermost, is_immediate, is_synchronous
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from zarr.abc.codec import Codec
-    from zarr.abc.store import ByteGetter, ByteSetter, Store
+    from zarr.abc.store import ByteGetter, ByteSetter
     from zarr.core.array_spec import ArraySpec
     from zarr.core.buffer import Buffer, NDBuffer
 
@@ -176,29 +170,8 @@ class ZarrsCodecPipeline(CodecPipeline):
         if isinstance(job, str):
             self._refuse_if_strict(job)
             return await self._zarr.read(batch, out, drop_axes)
-        workers = self.options.max_workers
-        if job.store is not None and job.plan.in_memory:
-            await self._read_through(job, job.store)
-        else:
-            if job.store is not None:
-                await job.store._ensure_open()
-            if job.is_tiny:
-                job.run(1)
-            else:
-                await job.execute_elsewhere(workers)
-        job.check()
+        await _run.read(job, self.options)
         return job.plan.results(PRESENT, MISSING)
-
-    async def _read_through(self, job: Job, store: Store) -> None:
-        # Through the store's interface.
-        workers = self.options.max_workers
-        client = StoreClient(store, job.batch[0][1].prototype, is_synchronous(store))
-        if not is_immediate(store):
-            await StoreReads(job, client, read_concurrency(), workers).run()
-        elif job.is_tiny:
-            read_at_once(job, client, workers)
-        else:
-            await job.call_elsewhere(read_at_once, job, client, workers)
 
     async def write(
         self,
@@ -243,38 +216,17 @@ class ZarrsCodecPipeline(CodecPipeline):
         job = self._planner.plan_write(batch, value, drop_axes)
         if isinstance(job, str):
             self._refuse_if_strict(job)
-            self._warn_if_not_synced(getattr(batch[0][0], "store", None))
+            _run.warn_if_not_synced(getattr(batch[0][0], "store", None), self.options)
             await self._zarr.write(batch, value, drop_axes)
             return
+        await _run.write(job, self.options)
         if job.store is None:
-            await job.execute_elsewhere(self.options.max_workers)
-            job.check()
-            await self._set_inner_chunks(job)
-            return
-        await job.store._ensure_open()
-        job.store._check_writable()
-        name = identity(job.store)
-        async with key_locks().hold([f"{name} {key}" for key in job.plan.keys]):
-            if job.plan.in_memory:
-                self._warn_if_not_synced(job.store)
-                await self._write_through(job, job.store)
-            else:
-                await job.execute_elsewhere(self.options.max_workers)
-        job.check()
+            await self._set_inner_chunks(job, batch)
 
-    async def _write_through(self, job: Job, store: Store) -> None:
-        # Through the store's interface.
-        workers = self.options.max_workers
-        client = StoreClient(store, job.batch[0][1].prototype, is_synchronous(store))
-        if is_immediate(store):
-            await job.call_elsewhere(write_at_once, job, client, workers)
-        else:
-            await StoreWrites(job, client, read_concurrency(), workers).run()
-
-    async def _set_inner_chunks(self, job: Job) -> None:
+    async def _set_inner_chunks(self, job: Job, batch: BatchInfo) -> None:
         # Inner chunks that zarr's own sharding codec holds.
         for i in job.plan.to_run():
-            setter, spec, *_ = job.batch[i]
+            setter, spec, *_ = batch[i]
             encoded: Any = job.plan.take_encoded(i)  # a buffer, which Python 3.11 cannot say
             if encoded is None:
                 await setter.delete()
@@ -284,12 +236,3 @@ class ZarrsCodecPipeline(CodecPipeline):
     def _refuse_if_strict(self, reason: str) -> None:
         if self.options.strict:
             raise NotNativeError(f"{reason} (and codec_pipeline.strict is set)")
-
-    def _warn_if_not_synced(self, store: Any) -> None:
-        # Of local files that zarr's own store writes.
-        if self.options.fsync and isinstance(innermost(store), LocalStore):
-            warnings.warn(
-                "codec_pipeline.fsync is on, but zarr's own store writes these chunks: "
-                "they are not synced",
-                stacklevel=2,
-            )

@@ -35,6 +35,13 @@ if TYPE_CHECKING:
 DType = np.dtype[Any]
 
 
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 @dataclass(frozen=True)
 class Call:
     """What codecs in Python have to know of the call that they run for.
@@ -43,8 +50,8 @@ class Call:
     ----------
     prototype : BufferPrototype
         The buffers that the caller wants.
-    loop : asyncio.AbstractEventLoop
-        Where the caller is, and coroutines run.
+    loop : asyncio.AbstractEventLoop or None
+        Where the caller is, and coroutines run. None: there is none, and no codec in Python.
     context : contextvars.Context
         The caller's.
     errors : list of BaseException
@@ -52,7 +59,7 @@ class Call:
     """
 
     prototype: BufferPrototype
-    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    loop: asyncio.AbstractEventLoop | None = field(default_factory=_running_loop)
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
     errors: list[BaseException] = field(default_factory=list)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +12,7 @@ from zarr.storage import LocalStore
 
 from zarrs._core import Status
 from zarrs.codecs._registry import EXPLAIN
+from zarrs.execution import _execute
 from zarrs.filesystem._files import take_direct_refusal
 from zarrs.filesystem._sync import take_sync_refusal
 from zarrs.runtime import _threads
@@ -21,15 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zarr.abc.store import Store
-    from zarr.core.array_spec import ArraySpec
+    from zarr.core.buffer import BufferPrototype
 
+    from zarrs._core import Layout
     from zarrs.codecs._chain import Chain
     from zarrs.codecs._python_stages import Call
     from zarrs.indexing._plan import Plan
 
 T = TypeVar("T")
-
-BatchInfo = list[tuple[Any, "ArraySpec", Any, Any, bool]]
 
 # A call this small is done before another thread would have woken up: at most this many chunks
 # and, of raw and Blosc chunks, this many bytes; of what takes longer to decode, a part of that.
@@ -38,7 +39,7 @@ INLINE_BYTES = 512 * 1024
 SLOW_PART = 4
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Job:
     """A planned call.
 
@@ -46,31 +47,35 @@ class Job:
     ----------
     plan : Plan
     chain : Chain
-    batch : list of tuple
-        What zarr handed over.
+    layout : Layout
+    prototype : BufferPrototype
+        Of the buffers that are asked of the store.
     store : Store or None
         Where the chunks are; None: they are inner chunks of zarr's own sharding codec.
-    run : callable
-        Runs the native loop with the number of threads that it is given, the calling one among
-        them; keyword arguments say what was fetched, as for `zarrs.execution._execute.read`.
+    call : Call or None
+        What its stages in Python have to know.
     threads : int
         As many as are useful.
     size : int
         Bytes that will be decoded or encoded.
     writing : bool
-    call : Call or None
-        What its stages in Python have to know.
+    inner_threads : int
+        Of a write: threads inside a codec that can use them.
+    keep_empty : bool
+        Of a write: whether chunks of nothing but the fill value are stored.
     """
 
     plan: Plan
     chain: Chain
-    batch: BatchInfo
+    layout: Layout
+    prototype: BufferPrototype
     store: Store | None
-    run: Callable[..., None]
+    call: Call | None
     threads: int
     size: int
     writing: bool
-    call: Call | None
+    inner_threads: int = 1
+    keep_empty: bool = False
 
     @property
     def is_tiny(self) -> bool:
@@ -80,6 +85,27 @@ class Job:
         )
         # A stage in Python may need the event loop, which a call that runs here would hold up.
         return not self.chain.python and self.plan.n_units <= INLINE_CHUNKS and self.size <= most
+
+    def run(self, threads: int, **fetched: Any) -> None:
+        """Run the native loop with a number of threads, the calling one among them.
+
+        Keyword arguments say what was fetched, as for `zarrs.execution._execute.read`.
+        """
+        if self.writing:
+            _execute.write(
+                self.plan,
+                self.chain.writer,
+                self.layout,
+                threads,
+                self.inner_threads,
+                self.keep_empty,
+                call=self.call,
+                **fetched,
+            )
+        else:
+            _execute.read(
+                self.plan, self.chain.reader, self.layout, threads, call=self.call, **fetched
+            )
 
     def execute(self, limit: int, **fetched: Any) -> None:
         """Run in the calling thread, with the threads the process's budget allows."""
@@ -114,6 +140,20 @@ class Job:
                 await all_done([future])
             raise
 
+    def call_and_wait(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function of this job in a thread of the pool, and wait.
+
+        Who interrupts this gets his way when the thread has stopped, as with `call_elsewhere`.
+        """
+        call = _threads.submit(function, *args)
+        try:
+            return call.result()
+        finally:
+            if not call.done():
+                self.plan.cancel()
+                if not call.cancel():
+                    concurrent.futures.wait([call])
+
     def check(self) -> None:
         """Raise the exception of the first failed chunk; warn of what was refused."""
         if take_direct_refusal():
@@ -132,9 +172,8 @@ class Job:
         if result is None:
             return
         failure = Failure(*result)
-        _, spec, *_, is_complete = self.batch[failure.task]
         shard = self.chain.reader.shard
-        shape = [spec.shape[k] for k in self.chain.order]
+        shape = self.plan.shape(failure.task)
         raised = None
         if failure.status == Status.PYTHON_ERROR:
             assert self.call is not None
@@ -149,7 +188,11 @@ class Job:
             items=self.chain.items,
             grid=[n // m for n, m in zip(shape, shard.shape, strict=True)] if shard else (),
             writing=self.writing,
-            overhangs=self.writing and bool(is_complete) and self.plan.merges(failure.task),
+            overhangs=(
+                self.writing
+                and self.plan.is_whole(failure.task)
+                and self.plan.merges(failure.task)
+            ),
             store=str(self.store.root if isinstance(self.store, LocalStore) else self.store),
             meaning=self._meaning_of(failure),
             raised=raised,

@@ -8,11 +8,10 @@ from cpython.tuple cimport PyTuple_GET_ITEM
 from libc.stdint cimport int64_t
 from libc.string cimport memchr
 
-from zarrs._core cimport MAX_INNER_CHUNKS, MAX_NDIM, Axis, Shard, ShardSpec, Task
+from zarrs._core cimport MAX_NDIM, Axis, Shard, ShardSpec, Task
 from zarrs.indexing._basic cimport plan_basic
 from zarrs.indexing._fancy cimport plan_fancy
-from zarrs.indexing._plan cimport Plan, Target, needed_items, see_buffer
-from zarrs.indexing._region cimport most_touched
+from zarrs.indexing._plan cimport Plan, Target, see_array, see_buffer
 
 from zarr.codecs.sharding import _ShardingByteGetter, _ShardingByteSetter
 from zarr.core.buffer.cpu import Buffer
@@ -38,8 +37,6 @@ cdef class _Maker:
     cdef bint keeps_overhang
     cdef int order[MAX_NDIM]
     cdef Target target
-    cdef Py_ssize_t array_shape[MAX_NDIM]
-    cdef Py_ssize_t array_stride[MAX_NDIM]
     cdef const ShardSpec* shard  # NULL: chunks are no shards
     # What the chunk before had, which usually holds for the next one.
     cdef object store
@@ -48,17 +45,6 @@ cdef class _Maker:
     cdef tuple shape
     cdef Py_ssize_t chunk_shape[MAX_NDIM]
     cdef int64_t nbytes
-
-    cdef int see_target(self, object array, bint broadcast) except -1:
-        cdef int k
-        self.target.broadcast = broadcast
-        self.target.ndim = 0 if broadcast else <int> array.ndim
-        self.target.shape = self.array_shape
-        self.target.stride = self.array_stride
-        for k in range(self.target.ndim):
-            self.array_shape[k] = array.shape[k]
-            self.array_stride[k] = array.strides[k]
-        return 0
 
     cdef str add(self, Py_ssize_t i, tuple item):
         """Make the task of one chunk."""
@@ -69,16 +55,12 @@ cdef class _Maker:
         if reason is not None:
             return reason
         task.nbytes = self.nbytes
-        task.complete = not self.keeps_overhang and bool(item[4])
+        task.whole = bool(item[4])
+        task.complete = task.whole and not self.keeps_overhang
         reason = self.see_selection(i, item, task)
         if reason is not None or task.empty:
             return reason
-        self.plan.is_simple = self.plan.is_simple and not (
-            task.select.has_lists or task.select.has_points)
-        if self.shard != NULL:
-            return self.add_inner_chunks(task)
-        self.add_bytes(task)
-        return None
+        return self.plan.count(task, self.shard)
 
     cdef str see_source(self, Py_ssize_t i, object source, Task* task):
         """Find where the bytes are: in a file, or handed over in memory."""
@@ -111,13 +93,13 @@ cdef class _Maker:
             if memchr(key, 0, n) != NULL:
                 return "a chunk's key holds a NUL character"
             plan.add_path(task, self.prefix, len(self.prefix), key, n)
-        plan.keys.append(path)
+        plan.named.append(path)
         return None
 
     cdef str see_stored(self, object source, Task* task):
         """Find an inner chunk that zarr's own sharding codec holds in memory."""
         cdef object stored = source.shard_dict.get(source.chunk_coords)
-        self.plan.keys.append(source.chunk_coords)
+        self.plan.named.append(source.chunk_coords)
         if stored is None:
             return None
         if not isinstance(stored, _Buffer):
@@ -163,38 +145,6 @@ cdef class _Maker:
             task.covers = task.covers and axes[k].count == axes[k].size
             task.empty = task.empty or axes[k].count == 0
         return None
-
-    cdef str add_inner_chunks(self, const Task* task):
-        """Add to what a call touches the inner chunks of a shard."""
-        cdef const ShardSpec* shard = self.shard
-        cdef const Axis* axes = task.select.axes
-        cdef Plan plan = self.plan
-        cdef Py_ssize_t n = 1
-        cdef int64_t nbytes
-        cdef int k
-        for k in range(plan.ndim):
-            if shard.inner[k] < 1 or axes[k].size % shard.inner[k]:
-                return f"shards of shape {self.shape} do not hold whole inner chunks"
-            if n > MAX_INNER_CHUNKS // max(axes[k].size // shard.inner[k], 1):
-                return f"shards of shape {self.shape} hold too many inner chunks"
-            n *= axes[k].size // shard.inner[k]
-        n = most_touched(shard, &task.select, n)
-        nbytes = n * shard.inner_nbytes
-        plan.n_units += n
-        plan.touched_bytes += nbytes
-        plan.prefix_bytes += nbytes
-        plan.chunk_bytes += nbytes
-        return None
-
-    cdef void add_bytes(self, const Task* task) noexcept:
-        """Add to what a call touches the bytes of a chunk."""
-        cdef Plan plan = self.plan
-        cdef Py_ssize_t low, high
-        needed_items(&task.select, plan.ndim, &low, &high)
-        plan.n_units += 1
-        plan.touched_bytes += (high - low) * plan.itemsize
-        plan.prefix_bytes += high * plan.itemsize
-        plan.chunk_bytes += task.nbytes
 
 
 def make_plan(
@@ -249,11 +199,12 @@ def make_plan(
         return f"arrays of {len(order)} dimensions are not planned natively"
     maker = _Maker.__new__(_Maker)
     maker.plan = Plan(n, len(order), array, itemsize)
+    maker.plan.named = []
     maker.locate = locate
     maker.describe = describe
     maker.drop_axes = drop_axes
     maker.keeps_overhang = keeps_overhang
-    maker.see_target(array, broadcast)
+    maker.target = see_array(array, broadcast)
     for i in range(len(order)):
         maker.order[i] = order[i]
     if shard is not None:

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t
 
-from zarrs._core cimport Axis, Selection, Task, Tasks
+from zarrs._core cimport Axis, Selection, ShardSpec, Task, Tasks
 
 
 # The array that chunks are copied to or from.
@@ -20,7 +20,7 @@ cdef class Plan:
     cdef Py_ssize_t itemsize
     cdef readonly bint in_memory
     cdef readonly object array  # keeps the array's memory alive
-    cdef readonly list keys
+    cdef list named  # the keys, as far as they were asked for
     cdef readonly bint is_simple  # one box a chunk
     cdef list kept  # keeps the memory alive in which stored chunks are
     cdef Tasks* tasks
@@ -32,6 +32,7 @@ cdef class Plan:
     cdef size_t paths_size
     cdef size_t paths_capacity
     cdef Py_ssize_t top  # see FileOptions
+    cdef Py_ssize_t n_root  # bytes that all paths begin with: what is above the store's keys
     cdef readonly int64_t touched_bytes  # of decoded chunks, from the first to the last needed
     cdef readonly int64_t chunk_bytes  # of decoded chunks, all of each
     cdef readonly int64_t prefix_bytes  # of decoded chunks, up to the last needed
@@ -46,6 +47,8 @@ cdef class Plan:
 
     cdef Task* task(self, Py_ssize_t i) except NULL
 
+    cdef str count(self, const Task* task, const ShardSpec* shard)
+
     cdef int needed_bytes(self, Py_ssize_t i, Py_ssize_t* low, Py_ssize_t* high) except -1
 
 
@@ -57,6 +60,8 @@ cdef class TaskSet:
 
     cdef int add(self, Py_ssize_t number, bint is_part, object buffer) except -1
 
+
+cdef Target see_array(object array, bint broadcast)
 
 cdef object see_buffer(object buffer, const uint8_t** data, Py_ssize_t* size)
 

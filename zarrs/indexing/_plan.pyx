@@ -11,11 +11,21 @@ from cpython.buffer cimport (
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy
 
-from zarrs._core cimport MISSING, Axis, Failure, Selection, Task, Tasks
+from zarrs._core cimport (
+    MAX_INNER_CHUNKS,
+    MISSING,
+    Axis,
+    Failure,
+    Selection,
+    ShardSpec,
+    Task,
+    Tasks,
+)
+from zarrs.indexing._region cimport most_touched
 
 import numpy as np
 from zarr.core.buffer.cpu import Buffer
@@ -24,6 +34,26 @@ from zarr.core.buffer.cpu import Buffer
 cdef extern from "_native/atomics.h" nogil:
     Py_ssize_t zarrs_load(const Py_ssize_t* p)
     void zarrs_store(Py_ssize_t* p, Py_ssize_t x)
+
+cdef extern from *:
+    """
+    #define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
+    #define NPY_TARGET_VERSION NPY_2_0_API_VERSION
+    #include <numpy/arrayobject.h>
+    #define ZARRS_IS_ARRAY(a) PyArray_Check(a)
+    #define ZARRS_DATA(a) ((char *) PyArray_DATA((PyArrayObject *) (a)))
+    #define ZARRS_NDIM(a) PyArray_NDIM((PyArrayObject *) (a))
+    #define ZARRS_SHAPE(a) ((const Py_ssize_t *) PyArray_DIMS((PyArrayObject *) (a)))
+    #define ZARRS_STRIDES(a) ((const Py_ssize_t *) PyArray_STRIDES((PyArrayObject *) (a)))
+    """
+    int _import_array() except -1
+    bint is_array "ZARRS_IS_ARRAY"(object)
+    char* data_of "ZARRS_DATA"(object)
+    int ndim_of "ZARRS_NDIM"(object)
+    const Py_ssize_t* shape_of "ZARRS_SHAPE"(object)
+    const Py_ssize_t* strides_of "ZARRS_STRIDES"(object)
+
+_import_array()
 
 cdef object _Buffer = Buffer
 
@@ -73,7 +103,8 @@ cdef class Plan:
         of zarr's own sharding codec, by their getters. A write then ends with ``take_encoded``.
     keys : list
         The store key of every chunk (str); of an inner chunk that zarr's own sharding codec holds,
-        its place in its shard (tuple of int).
+        its place in its shard (tuple of int). Those of files are made of their names when somebody
+        asks.
     is_simple : bool
         Whether every chunk's selection is one box.
     touched_bytes, prefix_bytes, chunk_bytes : int
@@ -82,11 +113,12 @@ cdef class Plan:
     """
 
     def __cinit__(self, Py_ssize_t n, int ndim, object array, Py_ssize_t itemsize):
+        if not is_array(array):
+            raise TypeError(f"expected a NumPy array, found {type(array).__name__}")
         self.n_tasks = n
         self.ndim = ndim
         self.itemsize = itemsize
         self.array = array
-        self.keys = []
         self.kept = []
         self.is_simple = True
         self.first_failed = n
@@ -97,7 +129,7 @@ cdef class Plan:
         self.tasks.ndim = ndim
         self.tasks.n = n
         self.tasks.first_failed = &self.first_failed
-        self.tasks.data = <char*> <size_t> array.__array_interface__["data"][0]
+        self.tasks.data = data_of(array)
         self.tasks.items = <Task*> calloc(max(n, 1), sizeof(Task))
         if self.tasks.items == NULL:
             raise MemoryError(f"no memory for a plan of {n} chunks")
@@ -114,6 +146,15 @@ cdef class Plan:
             free(self.blocks[i])
         free(self.blocks)
         free(self.paths)
+
+    @property
+    def keys(self) -> list[object]:
+        cdef Py_ssize_t i
+        if self.named is None:
+            self.named = [
+                self.tasks.items[i].path[self.n_root:].decode() for i in range(self.n_tasks)
+            ]
+        return self.named
 
     def cancel(self) -> None:
         """Let a running call skip the tasks that it has not begun."""
@@ -167,6 +208,14 @@ cdef class Plan:
         cdef const Task* task = self.task(i)
         return not (task.complete or task.covers)
 
+    def is_whole(self, Py_ssize_t i) -> bool:
+        """Whether all is selected that the array has of a task's chunk."""
+        return self.task(i).whole
+
+    def shape(self, Py_ssize_t i) -> list[int]:
+        """The shape of a task's chunk, its axes in the order in which it is stored."""
+        return _shape(self.task(i), self.ndim)
+
     def nbytes(self, Py_ssize_t i) -> int:
         """The size of a decoded chunk."""
         return self.task(i).nbytes
@@ -205,6 +254,44 @@ cdef class Plan:
             missing if items[i].failure.status == MISSING else present for i in range(self.n_tasks)
         ])
 
+    def has_missing(self) -> bool:
+        """Whether some chunk of a read is not stored."""
+        cdef Py_ssize_t i
+        for i in range(self.n_tasks):
+            if self.tasks.items[i].failure.status == MISSING:
+                return True
+        return False
+
+    cdef str count(self, const Task* task, const ShardSpec* shard):
+        """Add to what a call touches what a task does; return a reason why it cannot be planned."""
+        cdef const Axis* axes = task.select.axes
+        cdef Py_ssize_t low, high
+        cdef Py_ssize_t n = 1
+        cdef int64_t nbytes
+        cdef int k
+        self.is_simple = self.is_simple and not (
+            task.select.has_lists or task.select.has_points)
+        if shard == NULL:
+            needed_items(&task.select, self.ndim, &low, &high)
+            self.n_units += 1
+            self.touched_bytes += (high - low) * self.itemsize
+            self.prefix_bytes += high * self.itemsize
+            self.chunk_bytes += task.nbytes
+            return None
+        for k in range(self.ndim):
+            if shard.inner[k] < 1 or axes[k].size % shard.inner[k]:
+                return f"shards of shape {_shape(task, self.ndim)} do not hold whole inner chunks"
+            if n > MAX_INNER_CHUNKS // max(axes[k].size // shard.inner[k], 1):
+                return f"shards of shape {_shape(task, self.ndim)} hold too many inner chunks"
+            n *= axes[k].size // shard.inner[k]
+        n = most_touched(shard, &task.select, n)
+        nbytes = n * shard.inner_nbytes
+        self.n_units += n
+        self.touched_bytes += nbytes
+        self.prefix_bytes += nbytes
+        self.chunk_bytes += nbytes
+        return None
+
     cdef Py_ssize_t* add_list(self, Py_ssize_t n) except NULL:
         """Memory for ``n`` numbers that lives as long as the plan."""
         cdef void* block = malloc(max(n, 1) * sizeof(Py_ssize_t))
@@ -240,6 +327,7 @@ cdef class Plan:
         self.paths[needed - 1] = 0
         task.path = <const char*> self.paths_size
         self.top = n_root - 1
+        self.n_root = n_root
         self.paths_size = needed
         return 0
 
@@ -296,6 +384,21 @@ cdef class TaskSet:
         free(self.tasks)
 
 
+cdef Target see_array(object array, bint broadcast):
+    """Return the shape and the strides of an array, whose memory they are."""
+    cdef Target target
+    target.broadcast = broadcast
+    target.ndim = 0 if broadcast else ndim_of(array)
+    target.shape = shape_of(array)
+    target.stride = strides_of(array)
+    return target
+
+
+cdef list _shape(const Task* task, int ndim):
+    cdef int k
+    return [task.select.axes[k].size for k in range(ndim)]
+
+
 cdef void needed_items(
     const Selection* select, int ndim, Py_ssize_t* low, Py_ssize_t* high,
 ) noexcept:
@@ -316,8 +419,8 @@ cdef void needed_items(
     for k in range(ndim - 1, -1, -1):
         axis = &select.axes[k]
         if axis.chosen != NULL:
-            low[0] += axis.chosen[0] * stride
-            high[0] += axis.chosen[axis.count - 1] * stride
+            low[0] += (axis.chosen[0] - axis.origin) * stride
+            high[0] += (axis.chosen[axis.count - 1] - axis.origin) * stride
         else:
             low[0] += axis.start * stride
             high[0] += (axis.start + (axis.count - 1) * axis.step) * stride

@@ -2,7 +2,8 @@
 
 A call that writes holds the locks of its keys from before old bytes are read until after the new
 ones are stored, so that several that write parts of one chunk lose nothing. Writes come from event
-loops of several threads, none of which may block: who has to wait leaves a future behind.
+loops of several threads, none of which may block: who has to wait leaves a future behind. Writes
+without an event loop come from threads, which may: they wait for an event.
 """
 
 from __future__ import annotations
@@ -11,19 +12,23 @@ import asyncio
 import os
 import threading
 from collections import deque
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+    Turn = asyncio.Future[None] | threading.Event  # what somebody waits for
+
+AnyTurn = TypeVar("AnyTurn", "asyncio.Future[None]", threading.Event)
 
 
 class KeyLocks:
-    """Locks by name, for coroutines of any event loop."""
+    """Locks by name, for coroutines of any event loop and for threads."""
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
-        self._held: dict[str, deque[asyncio.Future[None]] | None] = {}  # and who waits for it
+        self._held: dict[str, deque[Turn] | None] = {}  # and who waits for it
 
     @asynccontextmanager
     async def hold(self, names: Iterable[str]) -> AsyncIterator[None]:
@@ -38,26 +43,55 @@ class KeyLocks:
             for name in held:
                 self._give(name)
 
+    @contextmanager
+    def hold_now(self, names: Iterable[str]) -> Iterator[None]:
+        """Hold the locks of several names, as `hold` does, from a thread that may block."""
+        held = []
+        try:
+            for name in sorted(set(names)):
+                turn = self._take_or_queue(name, threading.Event)
+                if turn is not None:
+                    try:
+                        turn.wait()
+                    except BaseException:
+                        self._leave(name, turn)
+                        raise
+                held.append(name)
+            yield
+        finally:
+            for name in held:
+                self._give(name)
+
     async def _take(self, name: str) -> None:
+        turn = self._take_or_queue(name, asyncio.get_running_loop().create_future)
+        if turn is not None:
+            try:
+                await turn
+            except asyncio.CancelledError:
+                self._leave(name, turn)
+                raise
+
+    def _take_or_queue(self, name: str, make_turn: Callable[[], AnyTurn]) -> AnyTurn | None:
+        # None: the lock is taken. Otherwise it is when the turn comes.
         with self._mutex:
             if name not in self._held:
                 self._held[name] = None
-                return
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                return None
+            turn = make_turn()
             waiting = self._held[name]
             if waiting is None:
                 waiting = self._held[name] = deque()
             waiting.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            with self._mutex:
-                had_turn = turn not in waiting
-                if not had_turn:
-                    waiting.remove(turn)
-            if had_turn:
-                self._give(name)
-            raise
+            return turn
+
+    def _leave(self, name: str, turn: Turn) -> None:
+        # Of one who waits no longer; his turn may have come just now.
+        with self._mutex:
+            waiting = self._held[name]
+            if waiting is not None and turn in waiting:
+                waiting.remove(turn)
+                return
+        self._give(name)
 
     def _give(self, name: str) -> None:
         # To the one who has waited longest, on whose loop it is still held meanwhile.
@@ -68,6 +102,9 @@ class KeyLocks:
                     del self._held[name]
                     return
                 turn = waiting.popleft()
+            if isinstance(turn, threading.Event):
+                turn.set()
+                return
             try:
                 turn.get_loop().call_soon_threadsafe(_wake, turn)
             except RuntimeError:  # the loop was closed, and no task waits in it

@@ -1,0 +1,156 @@
+"""A job is run on its store: from a coroutine, or in the calling thread without an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from zarr.core.sync import sync
+from zarr.storage import LocalStore
+
+from zarrs._config import Options, read_concurrency
+from zarrs.execution._job import Job
+from zarrs.runtime import _threads
+from zarrs.storage._client import StoreClient
+from zarrs.storage._key_locks import key_locks
+from zarrs.storage._store_reads import StoreReads, read_at_once
+from zarrs.storage._store_writes import StoreWrites, write_at_once
+from zarrs.storage._stores import identity, innermost, is_immediate, is_synchronous
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from zarr.abc.store import Store
+
+T = TypeVar("T")
+
+
+# From a coroutine.
+
+
+async def read(job: Job, options: Options) -> None:
+    """Read; raise what failed."""
+    workers = options.max_workers
+    if job.store is None or not job.plan.in_memory:
+        if job.store is not None:
+            await job.store._ensure_open()
+        if job.is_tiny:
+            job.run(1)
+        else:
+            await job.execute_elsewhere(workers)
+    else:
+        client = _client(job, job.store)
+        if not is_immediate(job.store):
+            await StoreReads(job, client, read_concurrency(), workers).run()
+        elif job.is_tiny:
+            read_at_once(job, client, workers)
+        else:
+            await job.call_elsewhere(read_at_once, job, client, workers)
+    job.check()
+
+
+async def write(job: Job, options: Options) -> None:
+    """Write, holding the locks of all keys; raise what failed."""
+    workers = options.max_workers
+    if job.store is None:
+        await job.execute_elsewhere(workers)
+    else:
+        await job.store._ensure_open()
+        job.store._check_writable()
+        async with key_locks().hold(_lock_names(job, job.store)):
+            if not job.plan.in_memory:
+                await job.execute_elsewhere(workers)
+            else:
+                warn_if_not_synced(job.store, options)
+                client = _client(job, job.store)
+                if is_immediate(job.store):
+                    await job.call_elsewhere(write_at_once, job, client, workers)
+                else:
+                    await StoreWrites(job, client, read_concurrency(), workers).run()
+    job.check()
+
+
+# In the calling thread.
+
+
+def read_now(job: Job, options: Options) -> None:
+    """Read as `read` does; only stores that are neither files nor dictionaries need a loop."""
+    store = _opened(job)
+    if not job.plan.in_memory:
+        if job.is_tiny:
+            job.run(1)
+        else:
+            _call(job, job.execute, options.max_workers)
+    elif is_immediate(store):
+        _call(job, read_at_once, job, _client(job, store), options.max_workers)
+    else:
+        run_coroutine(read(job, options))
+        return
+    job.check()
+
+
+def write_now(job: Job, options: Options) -> None:
+    """Write as `write` does; only stores that are neither files nor dictionaries need a loop."""
+    store = _opened(job)
+    if job.plan.in_memory and not is_immediate(store):
+        run_coroutine(write(job, options))
+        return
+    store._check_writable()
+    with key_locks().hold_now(_lock_names(job, store)):
+        if job.plan.in_memory:
+            warn_if_not_synced(store, options)
+            _call(job, write_at_once, job, _client(job, store), options.max_workers)
+        else:
+            _call(job, job.execute, options.max_workers)
+    job.check()
+
+
+def run_coroutine(work: Coroutine[Any, Any, T]) -> T:
+    """Wait for a coroutine that zarr's event loop runs, or another one if this is called there."""
+    from zarr.core.sync import loop
+
+    try:
+        running = asyncio.get_running_loop()
+    except RuntimeError:
+        running = None
+    if running is None or running is not loop[0]:
+        return sync(work)
+    return _threads.submit_alone(asyncio.run, work).result()
+
+
+def _call(job: Job, function: Callable[..., T], *args: Any) -> T:
+    # What needs no other thread, needs no thread of the pool, whose team stays from call to call.
+    if job.threads == 1:
+        return function(*args)
+    return job.call_and_wait(function, *args)
+
+
+def _opened(job: Job) -> Store:
+    store = job.store
+    assert store is not None
+    if not store._is_open:
+        run_coroutine(store._ensure_open())
+    return store
+
+
+# Both.
+
+
+def _client(job: Job, store: Store) -> StoreClient:
+    return StoreClient(store, job.prototype, is_synchronous(store))
+
+
+def _lock_names(job: Job, store: Store) -> list[str]:
+    name = identity(store)
+    return [f"{name} {key}" for key in job.plan.keys]
+
+
+def warn_if_not_synced(store: Any, options: Options) -> None:
+    """Warn that local files which zarr's own store writes are not synced."""
+    if options.fsync and isinstance(innermost(store), LocalStore):
+        warnings.warn(
+            "codec_pipeline.fsync is on, but zarr's own store writes these chunks: "
+            "they are not synced",
+            stacklevel=2,
+        )
