@@ -12,7 +12,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "support"))
 
-from helpers import PIPELINE
+from helpers import PIPELINE, directly
 from stores import Services
 
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis-zarrs")
@@ -42,6 +42,16 @@ def native(pipeline: None) -> Iterator[None]:
     """Anything that would fall back to zarr's own pipeline raises."""
     with zarr.config.set({"codec_pipeline.strict": True}):
         yield
+
+
+@pytest.fixture(params=["pipeline", "direct"])
+def access(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a test twice: with zarr's arrays, and with those that need no event loop."""
+    way: str = request.param
+    if way == "direct":
+        for name in ("create_array", "open_array"):
+            monkeypatch.setattr(zarr, name, directly(getattr(zarr, name)))
+    return way
 
 
 @pytest.fixture(scope="session")

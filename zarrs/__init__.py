@@ -7,8 +7,16 @@ Switch it on with::
 
 Arrays that are created or opened after that use it.
 
+Arrays that need no event loop of zarr's, which takes most of the time of small reads and writes::
+
+    array = zarrs.open("data.zarr")          # or zarrs.direct(zarr.open("data.zarr"))
+
 ZarrsCodecPipeline
     The pipeline; zarr makes it.
+direct, open, open_array, open_group, create_array
+    From an open array or group of zarr's, or by opening or creating one, to `Array` and `Group`.
+Array, Group
+    zarr's arrays and groups, read and written in the calling thread.
 explain, Explanation, GroupExplanation, Part
     What of an array's reading and writing runs natively, and why the rest does not.
 ChunkError
@@ -30,14 +38,21 @@ from zarrs._show_config import show_config
 from zarrs._version import __version__
 
 __all__ = [
+    "Array",
     "ChunkError",
     "Explanation",
+    "Group",
     "GroupExplanation",
     "NotNativeError",
     "Part",
     "ZarrsCodecPipeline",
     "__version__",
+    "create_array",
+    "direct",
     "explain",
+    "open",
+    "open_array",
+    "open_group",
     "show_config",
 ]
 
@@ -49,13 +64,15 @@ try:
 
     from zarr.registry import register_pipeline
 
+    from zarrs._array import Array
+    from zarrs._direct import Group, create_array, direct, open, open_array, open_group
     from zarrs._explain import Explanation, GroupExplanation, explain
     from zarrs.codecs._chain import Part
     from zarrs.pipeline import ZarrsCodecPipeline
     from zarrs.runtime._errors import ChunkError, NotNativeError
 
     # zarr finds a pipeline under its qualified name, and users write the short one.
-    ZarrsCodecPipeline.__module__ = "zarrs"
+    ZarrsCodecPipeline.__module__ = Array.__module__ = Group.__module__ = "zarrs"
     register_pipeline(ZarrsCodecPipeline)
 except Exception as _error:
     globals().update(_unavailable.stand_ins(_error, __all__))

@@ -46,7 +46,7 @@ class ZarrsCodecPipeline(CodecPipeline):
 
     def __init__(self, zarr_pipeline: BatchedCodecPipeline) -> None:
         self._zarr = zarr_pipeline
-        self._planner = Planner(zarr_pipeline, read_options())
+        self.planner = Planner(zarr_pipeline, read_options())
 
     def __getstate__(self) -> BatchedCodecPipeline:
         return self._zarr
@@ -77,7 +77,7 @@ class ZarrsCodecPipeline(CodecPipeline):
     @property
     def options(self) -> Options:
         """The options in force."""
-        return self._planner.options
+        return self.planner.options
 
     # What has nothing to do with chunks is zarr's.
 
@@ -159,14 +159,14 @@ class ZarrsCodecPipeline(CodecPipeline):
         batch: BatchInfo = list(batch_info)
         if not batch:
             return ()
-        groups = self._planner.by_shape(batch)
+        groups = self.planner.by_shape(batch)
         if len(groups) > 1:
             results: dict[int, Any] = {}
             for group in groups:
                 part = await self.read([batch[i] for i in group], out, drop_axes)
                 results.update(zip(group, part or (), strict=False))  # zarr 3.1 returns nothing
             return tuple(results[i] for i in sorted(results))
-        job = self._planner.plan_read(batch, out, drop_axes)
+        job = self.planner.plan_read(batch, out, drop_axes)
         if isinstance(job, str):
             self._refuse_if_strict(job)
             return await self._zarr.read(batch, out, drop_axes)
@@ -208,12 +208,12 @@ class ZarrsCodecPipeline(CodecPipeline):
         batch: BatchInfo = list(batch_info)
         if not batch:
             return
-        groups = self._planner.by_shape(batch)
+        groups = self.planner.by_shape(batch)
         if len(groups) > 1:
             for group in groups:
                 await self.write([batch[i] for i in group], value, drop_axes)
             return
-        job = self._planner.plan_write(batch, value, drop_axes)
+        job = self.planner.plan_write(batch, value, drop_axes)
         if isinstance(job, str):
             self._refuse_if_strict(job)
             _run.warn_if_not_synced(getattr(batch[0][0], "store", None), self.options)

@@ -18,6 +18,8 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, Transpos
 
 import zarrs
 
+pytestmark = pytest.mark.usefixtures("access")
+
 SHAPE, CHUNKS = (97, 130, 150), (64, 96, 128)  # 3 MiB of float32 a chunk
 SELECTIONS: list[Any] = [
     (...,),

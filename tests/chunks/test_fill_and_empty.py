@@ -60,6 +60,8 @@ each_chain = pytest.mark.parametrize(
     ids=str,
 )
 
+pytestmark = pytest.mark.usefixtures("access")
+
 
 def as_scalar(dtype: np.dtype, fill: Any) -> np.ndarray:
     """The fill value as a 0-d array."""

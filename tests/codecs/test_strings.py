@@ -35,6 +35,7 @@ from zarr.codecs import Crc32cCodec, TransposeCodec, ZstdCodec
 import zarrs
 
 pytestmark = [
+    pytest.mark.usefixtures("access"),
     pytest.mark.filterwarnings("ignore:Combining a .sharding_indexed. codec"),
     pytest.mark.filterwarnings("ignore:The data type"),
 ]

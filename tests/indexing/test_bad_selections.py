@@ -23,7 +23,10 @@ from selections import Case, Pick
 from zarr.core.buffer.cpu import NDBuffer
 
 # zarr's own pipeline has something to say about codecs around shards
-pytestmark = pytest.mark.filterwarnings("ignore:Combining a .sharding_indexed. codec")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Combining a .sharding_indexed. codec"),
+    pytest.mark.usefixtures("access"),
+]
 
 
 # -------------------------------------------------------------------------------- bad input

@@ -16,7 +16,10 @@ import zarrs
 from zarrs import _planner
 
 # zarr's own pipeline has something to say about codecs around shards
-pytestmark = pytest.mark.filterwarnings("ignore:Combining a .sharding_indexed. codec")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Combining a .sharding_indexed. codec"),
+    pytest.mark.usefixtures("access"),
+]
 
 
 NEEDED = ("dropped-between", "points-one", "points-repeated", "points-2d-grid", "mask-thin",

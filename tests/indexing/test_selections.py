@@ -33,12 +33,16 @@ from picks import ALL, CASES, EMPTY, FEW_CASES, PICKS, SHAPE, few_cases, make, s
 from selections import Case, Pick, cases, check, picks
 from shards import SHARDING, Coords
 
-from zarrs import _planner
+from zarrs import _access, _planner
 from zarrs.execution import _job as job_module
 from zarrs.indexing._make_plan import make_plan
+from zarrs.indexing._plan_selected import plan_selected
 
 # zarr's own pipeline has something to say about codecs around shards
-pytestmark = pytest.mark.filterwarnings("ignore:Combining a .sharding_indexed. codec")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Combining a .sharding_indexed. codec"),
+    pytest.mark.usefixtures("access"),
+]
 
 
 EXAMPLES = settings(
@@ -337,15 +341,18 @@ def test_threads(
 def plans(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, float]]:
     """Every plan that is made from now on, and the seconds that it took."""
     made: list[tuple[Any, float]] = []
-    real = make_plan
 
-    def timed(*args: Any) -> Any:
-        start = time.thread_time()
-        plan = real(*args)
-        made.append((plan, time.thread_time() - start))
-        return plan
+    def timed(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            start = time.thread_time()
+            plan = real(*args)
+            made.append((plan, time.thread_time() - start))
+            return plan
 
-    monkeypatch.setattr(_planner, "make_plan", timed)
+        return call
+
+    monkeypatch.setattr(_planner, "make_plan", timed(make_plan))
+    monkeypatch.setattr(_access, "plan_selected", timed(plan_selected))
     return made
 
 

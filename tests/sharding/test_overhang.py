@@ -20,7 +20,10 @@ INNER = 2  # along every axis
 SHARD = 4
 
 # zarr warns of codecs around shards.
-pytestmark = pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning"),
+    pytest.mark.usefixtures("access"),
+]
 
 
 def sharding(size: int, *codecs: Any, **kw: Any) -> Callable[[int], ShardingCodec]:

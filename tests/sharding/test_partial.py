@@ -33,7 +33,10 @@ from zarr.codecs import BytesCodec, ShardingCodec
 from zarr.core.buffer.cpu import NDBuffer
 
 # zarr's own pipeline has something to say about codecs around shards
-pytestmark = pytest.mark.filterwarnings("ignore:Combining a .sharding_indexed. codec")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Combining a .sharding_indexed. codec"),
+    pytest.mark.usefixtures("access"),
+]
 
 
 @pytest.mark.parametrize("selection", READS)

@@ -46,7 +46,10 @@ import zarrs
 from zarrs._core import NativeChain, Shard
 
 # zarr's own pipeline has something to say about codecs around shards
-pytestmark = pytest.mark.filterwarnings("ignore:Combining a .sharding_indexed. codec")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Combining a .sharding_indexed. codec"),
+    pytest.mark.usefixtures("access"),
+]
 
 each_sharding = pytest.mark.parametrize("sharding", SHARDINGS, ids=str)
 

@@ -16,6 +16,8 @@ from shards import in_threads
 from zarr.codecs import BytesCodec, Crc32cCodec, GzipCodec, ShardingCodec
 from zarr.storage import FsspecStore, LocalStore, LoggingStore, MemoryStore, WrapperStore
 
+pytestmark = pytest.mark.usefixtures("access")
+
 # ------------------------------------------------------------------------- nothing is lost
 
 MEMORY_NUMBER = iter(range(10**6))

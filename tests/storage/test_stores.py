@@ -42,7 +42,10 @@ import zarrs
 from zarrs.storage import _stores
 
 # zarr's own pipeline has something to say about codecs around shards
-pytestmark = pytest.mark.filterwarnings("ignore:Combining a .sharding_indexed. codec")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Combining a .sharding_indexed. codec"),
+    pytest.mark.usefixtures("access"),
+]
 
 SAME_BYTES = ("raw", "shards-crc32c-start", "shards-nested-start-end")  # whoever writes
 FEW_CASES = ("raw", "v2-zlib-F", "shards-zstd", "shards-nested-start-end")  # where all is slow

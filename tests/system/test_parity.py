@@ -37,6 +37,8 @@ from zarr.codecs import BloscCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.buffer.cpu import NDBuffer
 
+pytestmark = pytest.mark.usefixtures("access")
+
 CHAIN_DTYPE = [
     (chain, dtype)
     for chains, dtypes in ((CORE_CHAINS, DTYPES), (MORE_CHAINS, [*CORE_DTYPES, STRUCT]))

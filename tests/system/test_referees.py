@@ -34,6 +34,8 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, ZstdCode
 
 import zarrs
 
+pytestmark = pytest.mark.usefixtures("access")
+
 SHAPE, CHUNKS, DTYPE = (100, 40), (64, 40), np.dtype("<i4")
 NO_SERIALIZER = {"serializer": "auto"}  # what format 2 asks for
 Code = Callable[..., bytes]  # of bytes

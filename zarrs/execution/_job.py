@@ -189,9 +189,7 @@ class Job:
             grid=[n // m for n, m in zip(shape, shard.shape, strict=True)] if shard else (),
             writing=self.writing,
             overhangs=(
-                self.writing
-                and self.plan.is_whole(failure.task)
-                and self.plan.merges(failure.task)
+                self.writing and self.plan.is_whole(failure.task) and self.plan.merges(failure.task)
             ),
             store=str(self.store.root if isinstance(self.store, LocalStore) else self.store),
             meaning=self._meaning_of(failure),

@@ -7,10 +7,10 @@ places in the result, values for the same item staying in their order.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdlib cimport free, malloc, qsort
 
 from zarrs._core cimport Axis, Selection
 from zarrs.indexing._plan cimport Plan, Target
+from zarrs.indexing._sorting cimport sort_positions
 
 import numpy as np
 
@@ -19,38 +19,6 @@ cdef object _integer = np.integer
 
 cdef str NO_MATCH = "the selections in chunk and array do not match"
 cdef str UNKNOWN = "the selection is not made of slices, integers and index arrays"
-
-
-cdef struct Pair:
-    Py_ssize_t position
-    Py_ssize_t place
-    Py_ssize_t number
-
-
-cdef int _by_position(const void* a, const void* b) noexcept nogil:
-    cdef const Pair* x = <const Pair*> a
-    cdef const Pair* y = <const Pair*> b
-    if x.position != y.position:
-        return (x.position > y.position) - (x.position < y.position)
-    return (x.number > y.number) - (x.number < y.number)
-
-
-cdef int _sort(Py_ssize_t* positions, Py_ssize_t* array_offsets, Py_ssize_t n) except -1:
-    cdef Pair* pairs = <Pair*> malloc(n * sizeof(Pair))
-    cdef Py_ssize_t i
-    if pairs == NULL:
-        raise MemoryError(f"no memory to sort {n} indices")
-    with nogil:
-        for i in range(n):
-            pairs[i].position = positions[i]
-            pairs[i].place = array_offsets[i]
-            pairs[i].number = i
-        qsort(pairs, n, sizeof(Pair), _by_position)
-        for i in range(n):
-            positions[i] = pairs[i].position
-            array_offsets[i] = pairs[i].place
-    free(pairs)
-    return 0
 
 
 cdef object _integers(object array):
@@ -195,7 +163,7 @@ cdef int _choose(
     for i in range(1, axis.count):
         rises = rises and positions[i - 1] <= positions[i]
     if not rises:
-        _sort(positions, array_offsets, axis.count)
+        sort_positions(positions, array_offsets, axis.count)
     even = axis.count == 1 or positions[1] > positions[0]
     for i in range(2, axis.count):
         even = (

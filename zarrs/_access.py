@@ -1,0 +1,270 @@
+"""Direct access to one array: from a selection to a job that the calling thread runs.
+
+There is no event loop, no indexer and no tuple a chunk on the way. Whatever is unusual is left to
+zarr's own methods, so that results and errors are the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from zarr.core.array_spec import ArraySpec
+from zarr.core.buffer import NDBuffer, default_buffer_prototype
+from zarr.core.buffer.cpu import buffer_prototype as numpy_prototype
+from zarr.core.chunk_key_encodings import DefaultChunkKeyEncoding, V2ChunkKeyEncoding
+from zarr.core.config import config
+from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
+from zarr.storage import LocalStore
+
+from zarrs import _run
+from zarrs._layout import make_layout
+from zarrs._planner import MAX_CHUNK_BYTES
+from zarrs.indexing._grid import Grid
+from zarrs.indexing._plan_selected import plan_selected
+from zarrs.storage._stores import file_prefix
+
+if TYPE_CHECKING:
+    import zarr
+    from zarr.core.buffer import BufferPrototype
+
+    from zarrs._core import Layout
+    from zarrs._planner import Planner
+    from zarrs.execution._job import Job
+    from zarrs.indexing._plan import Plan
+    from zarrs.indexing._selected import Selected
+
+# What `zarr.config` says where buffers are NumPy's; to ask zarr for them takes longer than a plan.
+NUMPY_BUFFERS = ("zarr.buffer.cpu.Buffer", "zarr.buffer.cpu.NDBuffer")
+
+
+class NoAccessError(Exception):
+    """There is no direct access, and why."""
+
+
+class Access:
+    """What it takes to read and write one array, found out once.
+
+    Parameters
+    ----------
+    array : zarr.AsyncArray
+        With this package's pipeline.
+    planner : Planner
+        The pipeline's.
+
+    Raises
+    ------
+    NoAccessError
+        If the array cannot be read and written directly.
+    """
+
+    def __init__(self, array: zarr.AsyncArray[Any], planner: Planner) -> None:
+        self.metadata = array.metadata
+        self._array_config = array.config
+        self._planner = planner
+        self._store = array.store_path.store
+        self._root: Any = None  # of a local store, of which the prefix is known
+        self._prefix = b""
+        self.order = array.metadata.order if array.metadata.zarr_format == 2 else array.config.order
+        self.dtype = array.metadata.dtype.to_native_dtype()
+        chunks = chunks_of(array)
+        self._spec = self._spec_of(largest(chunks), numpy_prototype)
+        self._chain = planner.chain_of(self._spec)
+        if self._chain.reason:
+            raise NoAccessError(self._chain.reason)
+        if self._chain.python:
+            raise NoAccessError("codecs in Python run on zarr's event loop")
+        if self._chain.by_shape and not all(isinstance(one, int) for one in chunks):
+            raise NoAccessError("each shape of chunks has codecs of its own")
+        self._itemsize = self.dtype.itemsize if self._chain.strings else self._chain.dtype.itemsize
+        self._keeps_overhang = planner.keeps_overhang(self._chain)
+        try:
+            self.grid = Grid(array.shape, chunks, tuple(self._chain.order), *key_parts(array))
+        except (ValueError, OverflowError) as error:
+            raise NoAccessError(str(error)) from error
+        if self.grid.largest > MAX_CHUNK_BYTES // max(self._itemsize, 1):
+            raise NoAccessError("chunks are too big for native code")
+        # Of arrays that this makes itself, if they are all alike.
+        self._layout: Layout | None = None
+        if not self._chain.strings:
+            made = make_layout(self._chain, self._spec, np.empty((), self.dtype), reading=True)
+            if isinstance(made, str):
+                raise NoAccessError(made)
+            self._layout = made[0]
+
+    def read(
+        self, selected: Selected, out: Any = None, prototype: BufferPrototype | None = None
+    ) -> Any:
+        """Read what is selected.
+
+        Parameters
+        ----------
+        selected : Selected
+        out : NDBuffer, optional
+            What to read into.
+        prototype : BufferPrototype, optional
+            What the result is to be made of.
+
+        Returns
+        -------
+        array-like, scalar or NotImplemented
+            NotImplemented: zarr's own method has to do it.
+        """
+        if out is None and prototype is None and _buffers_are_numpy():
+            spec = self._spec
+            result: Any = np.empty(selected.shape, self.dtype, self.order)
+            array, layout = result, self._layout
+        else:
+            prototype = prototype or default_buffer_prototype()
+            if out is None:
+                out = prototype.nd_buffer.empty(
+                    shape=selected.shape, dtype=self.dtype, order=self.order
+                )
+            elif not isinstance(out, NDBuffer) or out.shape != selected.shape:
+                return NotImplemented
+            result = array = out.as_ndarray_like()
+            spec, layout = self._spec_of(self._spec.shape, prototype), None
+        if selected.n_chunks > 0:
+            if layout is None:
+                made = make_layout(self._chain, spec, array, reading=True)
+                if isinstance(made, str) or not made[1].flags.writeable:
+                    return NotImplemented
+                layout, array = made
+            plan = self._plan(selected, array, layout, writing=False)
+            if plan is None:
+                return NotImplemented
+            job = self._planner.read_job(plan, self._chain, layout, spec, self._store)
+            _run.read_now(job, self._planner.options)
+            if plan.has_missing() and not getattr(spec.config, "read_missing_chunks", True):
+                return NotImplemented
+        return result[()] if selected.is_scalar else result
+
+    def write(self, selected: Selected, value: Any, prototype: BufferPrototype | None) -> bool:
+        """Write to what is selected.
+
+        Parameters
+        ----------
+        selected : Selected
+        value : object
+            An array-like of the selection's shape, or a scalar.
+        prototype : BufferPrototype, optional
+            What the value is turned into.
+
+        Returns
+        -------
+        bool
+            Whether it is done; if not, zarr's own method has to do it.
+        """
+        if not (prototype is None or prototype == numpy_prototype):
+            return False
+        if not _buffers_are_numpy():
+            return False
+        value = as_values(value, self.dtype)
+        made = make_layout(self._chain, self._spec, value, reading=False)
+        if isinstance(made, str):
+            return False
+        layout, array = made
+        if array.ndim > 0 and array.shape != selected.shape:
+            return False
+        if selected.n_chunks == 0:
+            return True
+        plan = self._plan(selected, array, layout, writing=True)
+        if plan is None:
+            return False
+        job: Job = self._planner.write_job(plan, self._chain, layout, self._spec, self._store)
+        _run.write_now(job, self._planner.options)
+        return True
+
+    def _plan(
+        self, selected: Selected, array: np.ndarray[Any, Any], layout: Layout, *, writing: bool
+    ) -> Plan | None:
+        prefix = self._file_prefix()
+        if isinstance(prefix, str):
+            return None
+        plan = plan_selected(
+            selected,
+            array,
+            array.dtype.itemsize if self._chain.strings else self._itemsize,
+            prefix,
+            writing and array.ndim == 0,
+            self._chain.reader.shard,
+            self._keeps_overhang,
+        )
+        return None if isinstance(plan, str) else plan
+
+    def _file_prefix(self) -> bytes | str | None:
+        # As `file_prefix`, which is asked once where neither store nor working directory can move.
+        store = self._store
+        if type(store) is not LocalStore:
+            return file_prefix(store)
+        if store.root is not self._root:
+            prefix = file_prefix(store)
+            if not store.root.is_absolute():
+                return prefix
+            assert isinstance(prefix, bytes)
+            self._prefix = prefix
+            self._root = store.root
+        return self._prefix
+
+    def _spec_of(self, shape: tuple[int, ...], prototype: BufferPrototype) -> ArraySpec:
+        settings = self._array_config
+        if self.metadata.zarr_format == 2:
+            settings = replace(settings, order=self.metadata.order)
+        return ArraySpec(
+            shape=shape,
+            dtype=self.metadata.dtype,
+            fill_value=self.metadata.fill_value,
+            config=settings,
+            prototype=prototype,
+        )
+
+
+def chunks_of(array: zarr.AsyncArray[Any]) -> tuple[Any, ...]:
+    """Return along every axis the size of all chunks that are stored, or that of each."""
+    grid = getattr(array, "_chunk_grid", None)
+    if grid is None:  # zarr 3.1
+        return array.shards or array.chunks
+    return tuple(axis.size if hasattr(axis, "size") else axis.edges for axis in grid._dimensions)
+
+
+def largest(chunks: tuple[Any, ...]) -> tuple[int, ...]:
+    """Return the shape that holds every chunk."""
+    return tuple(one if isinstance(one, int) else max(one) for one in chunks)
+
+
+def key_parts(array: zarr.AsyncArray[Any]) -> tuple[str, str, bool, Any]:
+    """Return how keys of chunks are made: the last four parameters of `Grid`."""
+    metadata = array.metadata
+    path = array.store_path.path
+    head = f"{path}/" if path else ""
+    if type(metadata) is ArrayV2Metadata:
+        return f"{head}0" if not array.shape else head, metadata.dimension_separator, False, None
+    encoding = metadata.chunk_key_encoding
+    if type(metadata) is ArrayV3Metadata and type(encoding) is DefaultChunkKeyEncoding:
+        return f"{head}c", encoding.separator, True, None
+    if type(metadata) is ArrayV3Metadata and type(encoding) is V2ChunkKeyEncoding:
+        return f"{head}0" if not array.shape else head, encoding.separator, False, None
+    encode = metadata.encode_chunk_key
+    store_path = array.store_path
+    return head, "/", False, lambda numbers: (store_path / encode(numbers)).path
+
+
+def as_values(value: Any, dtype: np.dtype[Any]) -> Any:
+    """Return what is to be written as an array of the array's data type, as zarr does."""
+    if np.isscalar(value):
+        return np.asanyarray(value, dtype=dtype)
+    if not hasattr(value, "shape"):
+        value = np.asarray(value, dtype)
+    if not hasattr(value, "dtype") or value.dtype.name != dtype.name:
+        if hasattr(value, "astype"):
+            return value.astype(dtype=dtype, order="A")
+        return np.array(value, dtype=dtype, order="A")
+    return value
+
+
+def _buffers_are_numpy() -> bool:
+    settings = config.config
+    return (settings.get("buffer"), settings.get("ndbuffer")) == NUMPY_BUFFERS or (
+        default_buffer_prototype() == numpy_prototype
+    )

@@ -1,0 +1,326 @@
+"""zarr's arrays without zarr's event loop."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from zarr.core.array_spec import ArrayConfig, ArraySpec
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.indexing import BlockIndexer, ensure_tuple
+
+from zarrs._access import Access, NoAccessError, chunks_of, largest
+from zarrs.indexing._selected import (
+    select_basic,
+    select_item,
+    select_orthogonal,
+    select_points,
+)
+from zarrs.pipeline import ZarrsCodecPipeline
+
+if TYPE_CHECKING:
+    from zarr.core.buffer import BufferPrototype, NDBuffer
+
+    from zarrs.indexing._selected import Selected
+
+
+class Array(zarr.Array[Any]):
+    """A zarr array whose selections are read and written in the calling thread.
+
+    It is a ``zarr.Array`` in every respect: results, errors, options and everything that has
+    nothing to do with chunks are zarr's. `zarrs.direct` makes one of an open array.
+
+    What cannot be read or written directly is done by zarr's own methods with this package's
+    pipeline; `zarrs.explain` says why. The metadata are those from when the array was opened, as
+    with zarr.
+
+    Parameters
+    ----------
+    async_array : zarr.AsyncArray
+        The array. If it was opened with another pipeline, a copy of it with this one is used.
+    """
+
+    def __init__(self, async_array: zarr.AsyncArray[Any]) -> None:
+        super().__init__(with_pipeline(async_array))
+        self._accessed: Any = None  # the metadata ...
+        self._found: Access | None = None  # ... of which this is the direct access
+
+    def __getstate__(self) -> zarr.AsyncArray[Any]:
+        return self._async_array
+
+    def __setstate__(self, state: zarr.AsyncArray[Any]) -> None:
+        self.__init__(state)  # type: ignore[misc]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, zarr.Array):
+            return NotImplemented
+        return bool(self._async_array == with_pipeline(other._async_array))
+
+    __hash__ = None  # type: ignore[assignment]  # as of zarr's, which can be changed
+
+    # Reading.
+
+    def __getitem__(self, selection: Any) -> Any:
+        """Read a selection; see ``zarr.Array.__getitem__``."""
+        access = self._access()
+        if access is not None:
+            selected = select_item(access.grid, selection)
+            if selected is not None:
+                result = access.read(selected)
+                if result is not NotImplemented:
+                    return result
+        return super().__getitem__(selection)
+
+    def get_basic_selection(
+        self,
+        selection: Any = Ellipsis,
+        *,
+        out: NDBuffer | None = None,
+        prototype: BufferPrototype | None = None,
+        fields: Any = None,
+    ) -> Any:
+        """Read integers and slices; see ``zarr.Array.get_basic_selection``."""
+        access = None if fields else self._access()
+        if access is not None:
+            result = _read(access, select_basic(access.grid, selection), out, prototype)
+            if result is not NotImplemented:
+                return result
+        return super().get_basic_selection(selection, out=out, prototype=prototype, fields=fields)
+
+    def get_orthogonal_selection(
+        self,
+        selection: Any,
+        *,
+        out: NDBuffer | None = None,
+        fields: Any = None,
+        prototype: BufferPrototype | None = None,
+    ) -> Any:
+        """Read a selection of each axis; see ``zarr.Array.get_orthogonal_selection``."""
+        access = None if fields else self._access()
+        if access is not None:
+            result = _read(access, select_orthogonal(access.grid, selection), out, prototype)
+            if result is not NotImplemented:
+                return result
+        return super().get_orthogonal_selection(
+            selection, out=out, fields=fields, prototype=prototype
+        )
+
+    def get_coordinate_selection(
+        self,
+        selection: Any,
+        *,
+        out: NDBuffer | None = None,
+        fields: Any = None,
+        prototype: BufferPrototype | None = None,
+    ) -> Any:
+        """Read points; see ``zarr.Array.get_coordinate_selection``."""
+        access = None if fields else self._access()
+        if access is not None:
+            points = select_points(access.grid, ensure_tuple(selection))
+            if points is not None:
+                selected, shape = points
+                result = access.read(selected, out, prototype)
+                if result is not NotImplemented:
+                    return (np.asarray if out is None else np.array)(result).reshape(shape)
+        return super().get_coordinate_selection(
+            selection, out=out, fields=fields, prototype=prototype
+        )
+
+    def get_mask_selection(
+        self,
+        mask: Any,
+        *,
+        out: NDBuffer | None = None,
+        fields: Any = None,
+        prototype: BufferPrototype | None = None,
+    ) -> Any:
+        """Read where a mask is true; see ``zarr.Array.get_mask_selection``."""
+        access = None if fields else self._access()
+        if access is not None:
+            result = _read(access, self._masked(access, mask), out, prototype)
+            if result is not NotImplemented:
+                return result
+        return super().get_mask_selection(mask, out=out, fields=fields, prototype=prototype)
+
+    def get_block_selection(
+        self,
+        selection: Any,
+        *,
+        out: NDBuffer | None = None,
+        fields: Any = None,
+        prototype: BufferPrototype | None = None,
+    ) -> Any:
+        """Read whole chunks; see ``zarr.Array.get_block_selection``."""
+        access = None if fields else self._access()
+        if access is not None:
+            result = _read(access, self._blocks(access, selection), out, prototype)
+            if result is not NotImplemented:
+                return result
+        return super().get_block_selection(selection, out=out, fields=fields, prototype=prototype)
+
+    # Writing.
+
+    def __setitem__(self, selection: Any, value: Any) -> None:
+        """Write to a selection; see ``zarr.Array.__setitem__``."""
+        access = self._access()
+        if access is not None:
+            selected = select_item(access.grid, selection)
+            if isinstance(value, zarr.Array):
+                value = np.asarray(value)
+            if selected is not None and access.write(selected, value, None):
+                return
+        super().__setitem__(selection, value)
+
+    def set_basic_selection(
+        self,
+        selection: Any,
+        value: Any,
+        *,
+        fields: Any = None,
+        prototype: BufferPrototype | None = None,
+    ) -> None:
+        """Write to integers and slices; see ``zarr.Array.set_basic_selection``."""
+        access = None if fields else self._access()
+        if access is None or not _write(
+            access, select_basic(access.grid, selection), value, prototype
+        ):
+            super().set_basic_selection(selection, value, fields=fields, prototype=prototype)
+
+    def set_orthogonal_selection(
+        self,
+        selection: Any,
+        value: Any,
+        *,
+        fields: Any = None,
+        prototype: BufferPrototype | None = None,
+    ) -> None:
+        """Write to a selection of each axis; see ``zarr.Array.set_orthogonal_selection``."""
+        access = None if fields else self._access()
+        if access is None or not _write(
+            access, select_orthogonal(access.grid, selection), value, prototype
+        ):
+            super().set_orthogonal_selection(selection, value, fields=fields, prototype=prototype)
+
+    def set_coordinate_selection(
+        self,
+        selection: Any,
+        value: Any,
+        *,
+        fields: Any = None,
+        prototype: BufferPrototype | None = None,
+    ) -> None:
+        """Write to points; see ``zarr.Array.set_coordinate_selection``."""
+        access = None if fields else self._access()
+        points = None if access is None else select_points(access.grid, ensure_tuple(selection))
+        if points is None or not _write(access, points[0], _flat(value, self.dtype), prototype):
+            super().set_coordinate_selection(selection, value, fields=fields, prototype=prototype)
+
+    def set_mask_selection(
+        self,
+        mask: Any,
+        value: Any,
+        *,
+        fields: Any = None,
+        prototype: BufferPrototype | None = None,
+    ) -> None:
+        """Write where a mask is true; see ``zarr.Array.set_mask_selection``."""
+        access = None if fields else self._access()
+        if access is None or not _write(access, self._masked(access, mask), value, prototype):
+            super().set_mask_selection(mask, value, fields=fields, prototype=prototype)
+
+    def set_block_selection(
+        self,
+        selection: Any,
+        value: Any,
+        *,
+        fields: Any = None,
+        prototype: BufferPrototype | None = None,
+    ) -> None:
+        """Write whole chunks; see ``zarr.Array.set_block_selection``."""
+        access = None if fields else self._access()
+        if access is None or not _write(access, self._blocks(access, selection), value, prototype):
+            super().set_block_selection(selection, value, fields=fields, prototype=prototype)
+
+    # How.
+
+    def _access(self) -> Access | None:
+        # None: there is none. It is made anew when the metadata have changed, as in a resize.
+        metadata = self._async_array.metadata
+        if self._accessed is not metadata:
+            try:
+                self._found = access_to(self._async_array)
+            except NoAccessError:
+                self._found = None
+            self._accessed = metadata
+        return self._found
+
+    def _masked(self, access: Access, mask: Any) -> Selected | None:
+        mask = mask[0] if isinstance(mask, tuple) and len(mask) == 1 else mask
+        if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != self.shape:
+            return None
+        points = select_points(access.grid, np.nonzero(mask) if mask.ndim else ())
+        return None if points is None else points[0]
+
+    def _blocks(self, access: Access, selection: Any) -> Selected | None:
+        grid = getattr(self._async_array, "_chunk_grid", None)
+        if grid is None:  # zarr 3.1
+            grid = access.metadata.chunk_grid
+        axes = BlockIndexer(selection, self.shape, grid).dim_indexers
+        return select_basic(access.grid, tuple(slice(a.start, a.stop, a.step) for a in axes))
+
+
+def _read(access: Access, selected: Selected | None, out: Any, prototype: Any) -> Any:
+    return NotImplemented if selected is None else access.read(selected, out, prototype)
+
+
+def _write(access: Access | None, selected: Selected | None, value: Any, prototype: Any) -> bool:
+    return access is not None and selected is not None and access.write(selected, value, prototype)
+
+
+def _flat(value: Any, dtype: np.dtype[Any]) -> Any:
+    # Of points the values are a list, whatever the points' shape. (A tuple can be one item.)
+    if isinstance(value, list) or (isinstance(value, tuple) and dtype.names is None):
+        value = np.array(value)
+    return value.reshape(-1) if isinstance(value, np.ndarray) and value.ndim > 1 else value
+
+
+def access_to(array: zarr.AsyncArray[Any]) -> Access:
+    """Return direct access to an array.
+
+    Raises
+    ------
+    NoAccessError
+        If there is none.
+    """
+    pipeline = array.codec_pipeline
+    if type(pipeline) is not ZarrsCodecPipeline:
+        raise NoAccessError(f"the array has a pipeline of its own, {type(pipeline).__name__}")
+    return Access(array, pipeline.planner)
+
+
+def with_pipeline(array: zarr.AsyncArray[Any]) -> zarr.AsyncArray[Any]:
+    """Return an array that shares store and metadata with another, and has this pipeline."""
+    if isinstance(array.codec_pipeline, ZarrsCodecPipeline):
+        return array
+    metadata = array.metadata
+    if metadata.zarr_format == 2:
+        from zarr.codecs._v2 import V2Codec
+
+        codecs: Any = [V2Codec(filters=metadata.filters, compressor=metadata.compressor)]
+        order = metadata.order
+    else:
+        codecs = metadata.codecs
+        order = array.config.order
+    spec = ArraySpec(
+        shape=largest(chunks_of(array)),
+        dtype=metadata.dtype,
+        fill_value=metadata.fill_value,
+        config=ArrayConfig.from_dict({"order": order}),
+        prototype=default_buffer_prototype(),
+    )
+    ours = copy.copy(array)
+    pipeline = ZarrsCodecPipeline.from_codecs(codecs).evolve_from_array_spec(spec)
+    object.__setattr__(ours, "codec_pipeline", pipeline)
+    return ours

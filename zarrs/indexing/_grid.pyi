@@ -1,0 +1,18 @@
+from collections.abc import Callable, Sequence
+
+from typing_extensions import disjoint_base
+
+@disjoint_base
+class Grid:
+    ndim: int
+    largest: int
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        chunks: tuple[int | Sequence[int], ...],
+        order: tuple[int, ...],
+        head: str,
+        separator: str,
+        leads: bool,
+        encode: Callable[[tuple[int, ...]], str] | None = None,
+    ) -> None: ...
