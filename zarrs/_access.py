@@ -21,6 +21,8 @@ from zarr.storage import LocalStore
 from zarrs import _run
 from zarrs._layout import make_layout
 from zarrs._planner import MAX_CHUNK_BYTES
+from zarrs.execution import _execute
+from zarrs.execution._job import is_tiny
 from zarrs.indexing._grid import Grid
 from zarrs.indexing._plan_selected import plan_selected
 from zarrs.storage._stores import file_prefix
@@ -78,6 +80,8 @@ class Access:
         if self._chain.by_shape and not all(isinstance(one, int) for one in chunks):
             raise NoAccessError("each shape of chunks has codecs of its own")
         self._itemsize = self.dtype.itemsize if self._chain.strings else self._chain.dtype.itemsize
+        self._settings = planner.settings(self._spec, in_memory=False, reading=True)
+        self._reports_missing = not getattr(array.config, "read_missing_chunks", True)
         self._keeps_overhang = planner.keeps_overhang(self._chain)
         try:
             self.grid = Grid(array.shape, chunks, tuple(self._chain.order), *key_parts(array))
@@ -134,11 +138,29 @@ class Access:
             plan = self._plan(selected, array, layout, writing=False)
             if plan is None:
                 return NotImplemented
-            job = self._planner.read_job(plan, self._chain, layout, spec, self._store)
-            _run.read_now(job, self._planner.options)
-            if plan.has_missing() and not getattr(spec.config, "read_missing_chunks", True):
+            was_tiny = self._read_if_tiny(plan, layout)
+            if not was_tiny or plan.has_failed:
+                job = self._planner.read_job(plan, self._chain, layout, spec, self._store)
+                if was_tiny:
+                    job.check()
+                _run.read_now(job, self._planner.options)
+            if self._reports_missing and plan.has_missing():
                 return NotImplemented
         return result[()] if selected.is_scalar else result
+
+    def _read_if_tiny(self, plan: Plan, layout: Layout) -> bool:
+        # A few small chunks of files are read in less time than it takes to make a job.
+        if (
+            plan.in_memory
+            or self._chain.strings
+            or self._settings.direct
+            or not self._store._is_open
+            or not is_tiny(plan, self._chain, plan.bytes_to_decode(self._chain.reader))
+        ):
+            return False
+        plan.configure(self._settings)
+        _execute.read(plan, self._chain.reader, layout, 1)
+        return True
 
     def write(self, selected: Selected, value: Any, prototype: BufferPrototype | None) -> bool:
         """Write to what is selected.

@@ -9,7 +9,7 @@ import numpy as np
 import zarr
 from zarr.core.array_spec import ArrayConfig, ArraySpec
 from zarr.core.buffer import default_buffer_prototype
-from zarr.core.indexing import BlockIndexer, ensure_tuple
+from zarr.core.indexing import BlockIndexer
 
 from zarrs._access import Access, NoAccessError, chunks_of, largest
 from zarrs.indexing._selected import (
@@ -118,7 +118,7 @@ class Array(zarr.Array[Any]):
         """Read points; see ``zarr.Array.get_coordinate_selection``."""
         access = None if fields else self._access()
         if access is not None:
-            points = select_points(access.grid, ensure_tuple(selection))
+            points = select_points(access.grid, selection)
             if points is not None:
                 selected, shape = points
                 result = access.read(selected, out, prototype)
@@ -213,7 +213,7 @@ class Array(zarr.Array[Any]):
     ) -> None:
         """Write to points; see ``zarr.Array.set_coordinate_selection``."""
         access = None if fields else self._access()
-        points = None if access is None else select_points(access.grid, ensure_tuple(selection))
+        points = None if access is None else select_points(access.grid, selection)
         if points is None or not _write(access, points[0], _flat(value, self.dtype), prototype):
             super().set_coordinate_selection(selection, value, fields=fields, prototype=prototype)
 

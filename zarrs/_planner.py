@@ -15,7 +15,7 @@ from zarrs.codecs._chain import Chain, make_chain
 from zarrs.codecs._python_stages import Call
 from zarrs.execution._job import Job
 from zarrs.indexing._make_plan import make_plan
-from zarrs.indexing._plan import Plan
+from zarrs.indexing._plan import Plan, Settings
 from zarrs.runtime import _threads
 from zarrs.storage._stores import file_prefix
 
@@ -128,8 +128,8 @@ class Planner:
         self, plan: Plan, chain: Chain, layout: Layout, spec: ArraySpec, store: Store | None
     ) -> Job:
         """Return the job that runs a plan of a read; `spec` is that of some chunk."""
-        self._configure(plan, spec, reading=True)
-        size = _bytes_to_decode(plan, chain)
+        plan.configure(self.settings(spec, in_memory=plan.in_memory, reading=True))
+        size = plan.bytes_to_decode(chain.reader)
         units = plan.n_units + (size // PIECE if _can_be_shared(chain) else 0)
         return Job(
             plan=plan,
@@ -148,7 +148,7 @@ class Planner:
     ) -> Job:
         """Return the job that runs a plan of a write, as `read_job` does for a read."""
         options = self.options
-        self._configure(plan, spec, reading=False)
+        plan.configure(self.settings(spec, in_memory=plan.in_memory, reading=False))
         threads = self._useful_threads(plan, plan.chunk_bytes, plan.n_units)
         inner = 1
         if chain.threaded and plan.chunk_bytes >= plan.n_units * 4 * PIECE:
@@ -220,16 +220,17 @@ class Planner:
             self.keeps_overhang(chain),
         )
 
-    def _configure(self, plan: Plan, spec: ArraySpec, *, reading: bool) -> None:
+    def settings(self, spec: ArraySpec, *, in_memory: bool, reading: bool) -> Settings:
+        """Return how files are read or written; `in_memory`: chunks are in no files."""
         gap = getattr(spec.config, "sharding_coalesce_max_gap_bytes", MAX_STORE_GAP)
         span = getattr(spec.config, "sharding_coalesce_max_bytes", MAX_STORE_SPAN)
         # A write must not merge with an open file that another writer has replaced.
-        plan.configure(
+        return Settings(
             cached_files=self.options.file_handle_cache_size if reading else 0,
             direct=self.options.direct_io,
             sync=self.options.fsync and not reading,
-            max_gap=gap if plan.in_memory else min(MAX_GAP, gap),
-            max_span=span if plan.in_memory else min(MAX_SPAN, span),
+            max_gap=gap if in_memory else min(MAX_GAP, gap),
+            max_span=span if in_memory else min(MAX_SPAN, span),
         )
 
     def _useful_threads(self, plan: Plan, size: int, units: int) -> int:
@@ -260,10 +261,3 @@ def _can_be_shared(chain: Chain) -> bool:
     while reader.shard is not None:
         reader = reader.shard.chain
     return reader.supports_partial_decode
-
-
-def _bytes_to_decode(plan: Plan, chain: Chain) -> int:
-    reader = chain.reader
-    if reader.supports_partial_decode:
-        return plan.touched_bytes
-    return plan.prefix_bytes if reader.has_prefix else plan.chunk_bytes

@@ -116,7 +116,8 @@ def run_coroutine(work: Coroutine[Any, Any, T]) -> T:
         running = None
     if running is None or running is not loop[0]:
         return sync(work)
-    return _threads.submit_alone(asyncio.run, work).result()
+    result: T = _threads.submit_alone(asyncio.run, work).result()
+    return result
 
 
 def _call(job: Job, function: Callable[..., T], *args: Any) -> T:

@@ -39,6 +39,21 @@ INLINE_BYTES = 512 * 1024
 SLOW_PART = 4
 
 
+def is_tiny(plan: Plan, chain: Chain, size: int) -> bool:
+    """Whether to run a plan takes no longer than to have another thread do it.
+
+    Parameters
+    ----------
+    plan : Plan
+    chain : Chain
+    size : int
+        Bytes that are decoded or encoded.
+    """
+    most = INLINE_BYTES if chain.reader.supports_partial_decode else INLINE_BYTES // SLOW_PART
+    # A stage in Python may need the event loop, which a call that runs here would hold up.
+    return not chain.python and plan.n_units <= INLINE_CHUNKS and size <= most
+
+
 @dataclass(slots=True)
 class Job:
     """A planned call.
@@ -80,11 +95,7 @@ class Job:
     @property
     def is_tiny(self) -> bool:
         """Whether to run this takes no longer than to have another thread do it."""
-        most = (
-            INLINE_BYTES if self.chain.reader.supports_partial_decode else INLINE_BYTES // SLOW_PART
-        )
-        # A stage in Python may need the event loop, which a call that runs here would hold up.
-        return not self.chain.python and self.plan.n_units <= INLINE_CHUNKS and self.size <= most
+        return is_tiny(self.plan, self.chain, self.size)
 
     def run(self, threads: int, **fetched: Any) -> None:
         """Run the native loop with a number of threads, the calling one among them.

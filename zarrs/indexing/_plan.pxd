@@ -13,6 +13,14 @@ cdef struct Target:
     const Py_ssize_t* stride
 
 
+cdef class Settings:
+    cdef int cached_files
+    cdef readonly bint direct
+    cdef bint sync
+    cdef Py_ssize_t max_gap
+    cdef Py_ssize_t max_span
+
+
 cdef class Plan:
     cdef readonly Py_ssize_t n_tasks
     cdef readonly Py_ssize_t n_units

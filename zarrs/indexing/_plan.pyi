@@ -3,11 +3,20 @@ from typing import Any, TypeVar
 import numpy as np
 from typing_extensions import disjoint_base
 
+from zarrs._core import NativeChain
+
 _T = TypeVar("_T")
 
 @disjoint_base
 class Encoded:
     def __len__(self) -> int: ...
+
+@disjoint_base
+class Settings:
+    direct: bool
+    def __init__(
+        self, *, cached_files: int, direct: bool, sync: bool, max_gap: int, max_span: int
+    ) -> None: ...
 
 @disjoint_base
 class Plan:
@@ -23,10 +32,9 @@ class Plan:
     @property
     def keys(self) -> list[str | tuple[int, ...]]: ...
     def cancel(self) -> None: ...
-    def configure(
-        self, *, cached_files: int, direct: bool, sync: bool, max_gap: int, max_span: int
-    ) -> None: ...
+    def configure(self, settings: Settings) -> None: ...
     def failure(self) -> tuple[int, int, int, int, int, int, int, int] | None: ...
+    def bytes_to_decode(self, chain: NativeChain) -> int: ...
     @property
     def has_failed(self) -> bool: ...
     def to_run(self) -> list[int]: ...

@@ -20,6 +20,7 @@ from zarrs._core cimport (
     MISSING,
     Axis,
     Failure,
+    NativeChain,
     Selection,
     ShardSpec,
     Task,
@@ -87,6 +88,32 @@ cdef class Encoded:
         view.strides = &view.itemsize
         view.suboffsets = NULL
         view.internal = NULL
+
+
+cdef class Settings:
+    """How files are read and written.
+
+    Parameters
+    ----------
+    cached_files : int
+        How many are kept open from call to call.
+    direct : bool
+        Whether to use direct I/O where the file system takes it.
+    sync : bool
+        Whether a write ends when everything is on the disk.
+    max_gap, max_span : int
+        The most bytes between two inner chunks of a shard that are read in one go, and the
+        most bytes that are read in one go.
+    """
+
+    def __cinit__(
+        self, *, int cached_files, bint direct, bint sync, Py_ssize_t max_gap, Py_ssize_t max_span,
+    ):
+        self.cached_files = cached_files
+        self.direct = direct
+        self.sync = sync
+        self.max_gap = max_gap
+        self.max_span = max_span
 
 
 cdef class Plan:
@@ -160,28 +187,13 @@ cdef class Plan:
         """Let a running call skip the tasks that it has not begun."""
         zarrs_store(&self.first_failed, -1)
 
-    def configure(
-        self, *, cached_files: int, direct: bool, sync: bool, max_gap: int, max_span: int,
-    ) -> None:
-        """Set how files are read and written.
-
-        Parameters
-        ----------
-        cached_files : int
-            How many are kept open from call to call.
-        direct : bool
-            Whether to use direct I/O where the file system takes it.
-        sync : bool
-            Whether a write ends when everything is on the disk.
-        max_gap, max_span : int
-            The most bytes between two inner chunks of a shard that are read in one go, and the
-            most bytes that are read in one go.
-        """
-        self.tasks.files.cache_size = cached_files
-        self.tasks.files.direct = direct
-        self.tasks.files.top = &self.top if sync else NULL
-        self.tasks.max_gap = max_gap
-        self.tasks.max_span = max_span
+    def configure(self, Settings settings) -> None:
+        """Set how files are read and written."""
+        self.tasks.files.cache_size = settings.cached_files
+        self.tasks.files.direct = settings.direct
+        self.tasks.files.top = &self.top if settings.sync else NULL
+        self.tasks.max_gap = settings.max_gap
+        self.tasks.max_span = settings.max_span
 
     def failure(self) -> tuple[int, int, int, int, int, int, int, int] | None:
         """Index, status, stage, depth, inner, code, expected, found of the first failed task."""
@@ -192,6 +204,12 @@ cdef class Plan:
             if f.status > MISSING:
                 return i, f.status, f.stage, f.depth, f.inner, f.code, f.expected, f.found
         return None
+
+    def bytes_to_decode(self, NativeChain chain) -> int:
+        """How many bytes a read with this chain decodes."""
+        if chain.supports_partial_decode:
+            return self.touched_bytes
+        return self.prefix_bytes if chain.has_prefix else self.chunk_bytes
 
     @property
     def has_failed(self) -> bool:

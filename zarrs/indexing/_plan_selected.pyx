@@ -93,7 +93,7 @@ cdef class _Maker:
         return self.add_task(task, numbers)
 
     cdef str add_points(self, Py_ssize_t i, Py_ssize_t* offsets):
-        """Make the task of a chunk in which points are; their ``offsets`` in the array are known."""
+        """Make the task of a chunk in which points are, with their ``offsets`` in the array."""
         cdef Selected selected = self.selected
         cdef int ndim = self.plan.ndim
         cdef Task* task = self.plan.tasks.items + i

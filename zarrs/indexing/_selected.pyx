@@ -451,8 +451,10 @@ cdef Selected _select_points(Grid grid, tuple arrays):
     return selected
 
 
-def select_points(Grid grid, tuple selection) -> tuple[Selected, tuple[int, ...]] | None:
+def select_points(Grid grid, object selection) -> tuple[Selected, tuple[int, ...]] | None:
     """What points mean, one list or array of integers an axis; and the shape of the result."""
+    if not PyTuple_CheckExact(selection):
+        selection = (selection,)
     try:
         arrays = _point_arrays(grid, selection)
         selected = None if arrays is None else _select_points(grid, arrays)
