@@ -1,7 +1,8 @@
 """What `scripts/suites.py` puts into the pytest that runs another project's tests.
 
 It writes down what became of each test, can run only tests that a file lists, lets tests that name
-zarr's default codec pipeline have zarrs' instead, and can put what they store in memory into files.
+zarr's default codec pipeline have zarrs' instead, can do the same with zarr's arrays and groups,
+and can put what they store in memory into files.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, MutableMapping
 from pathlib import Path
@@ -20,8 +22,9 @@ from suites import DEFAULT
 # Where tests that store in memory store their files: nobody needs to wait for a disk.
 RAM = "/dev/shm"
 
-# Of the test that runs: what it has used, "memory" for a `MemoryStore`, and "zarrs"; the directory
-# for what it stores in memory, if that goes into files.
+# Of the test that runs: what it has used, "memory" for a `MemoryStore`, "zarrs" for the pipeline,
+# and "direct" for what an array did without it; the directory for what it stores in memory, if that
+# goes into files.
 used: set[str] = set()
 directories: list[Path] = []
 
@@ -69,6 +72,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--outcomes", type=Path, help="write what became of each test to this file")
     group.addoption("--only", type=Path, help="run the tests that this file lists (JSON)")
     group.addoption("--zarrs", action="store_true", help="the default pipeline's name means zarrs'")
+    group.addoption("--direct", action="store_true", help="with --zarrs: arrays are zarrs' too")
     group.addoption("--memory-in-files", action="store_true", help="a MemoryStore is a LocalStore")
 
 
@@ -78,6 +82,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Outcomes(config.option.outcomes))
     if config.option.zarrs:
         replace_pipeline()
+        if config.option.direct:
+            replace_arrays()
     watch_memory_stores()
 
 
@@ -104,6 +110,44 @@ def note_calls(cls: type, name: str) -> None:
     async def noting(*args: Any, **kwargs: Any) -> Any:
         used.add("zarrs")
         return await method(*args, **kwargs)
+
+    setattr(cls, name, noting)
+
+
+def replace_arrays() -> None:
+    """Put zarrs' arrays and groups wherever zarr has its own, and note who reads or writes directly.
+
+    zarr makes none before that, so what it asks about the classes is still true of all arrays.
+    """
+    import zarr
+
+    import zarrs
+    from zarrs._access import Access
+    from zarrs._direct import _returning_ours
+
+    ours = {
+        id(zarr.Array): zarrs.Array,
+        id(zarr.Group): zarrs.Group,
+        id(zarr.create_array): _returning_ours(zarr.create_array),
+    }
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "zarr":
+            for key, value in list(vars(module).items()):
+                if id(value) in ours:
+                    setattr(module, key, ours[id(value)])
+    for name in "read", "write":
+        note_results(Access, name)
+
+
+def note_results(cls: type, name: str) -> None:
+    """Let calls of a method be seen that did what they were asked."""
+    method = getattr(cls, name)
+
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        result = method(*args, **kwargs)
+        if result is not NotImplemented and result is not False:
+            used.add("direct")
+        return result
 
     setattr(cls, name, noting)
 

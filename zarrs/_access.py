@@ -24,6 +24,7 @@ from zarrs._planner import MAX_CHUNK_BYTES
 from zarrs.execution import _execute
 from zarrs.execution._job import is_tiny
 from zarrs.indexing._grid import Grid
+from zarrs.indexing._plan_many import plan_many
 from zarrs.indexing._plan_selected import plan_selected
 from zarrs.storage._stores import file_prefix
 
@@ -196,6 +197,41 @@ class Access:
             return False
         job: Job = self._planner.write_job(plan, self._chain, layout, self._spec, self._store)
         _run.write_now(job, self._planner.options)
+        return True
+
+    def read_many(self, selections: list[Selected], out: list[np.ndarray[Any, Any]]) -> bool:
+        """Read several selections in one call, every chunk once.
+
+        Parameters
+        ----------
+        selections : list of Selected
+            Not of points.
+        out : list of numpy.ndarray
+            What to read each into, of one data type.
+
+        Returns
+        -------
+        bool
+            Whether it is done; if not, zarr's own methods have to do it.
+        """
+        made = make_layout(self._chain, self._spec, out[0], reading=True)
+        prefix = self._file_prefix()
+        if isinstance(made, str) or isinstance(prefix, str):
+            return False
+        layout, first = made
+        plan = plan_many(
+            selections,
+            out,
+            first.dtype.itemsize if self._chain.strings else self._itemsize,
+            prefix,
+            self._chain.reader.shard,
+        )
+        if isinstance(plan, str):
+            return False
+        if plan is not None:
+            job = self._planner.read_job(plan, self._chain, layout, self._spec, self._store)
+            _run.read_now(job, self._planner.options)
+            return not (self._reports_missing and plan.has_missing())
         return True
 
     def _plan(

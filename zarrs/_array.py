@@ -12,6 +12,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.indexing import BlockIndexer
 
 from zarrs._access import Access, NoAccessError, chunks_of, largest
+from zarrs._many import allocate_many, put_many
 from zarrs.indexing._selected import (
     select_basic,
     select_item,
@@ -21,6 +22,8 @@ from zarrs.indexing._selected import (
 from zarrs.pipeline import ZarrsCodecPipeline
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from zarr.core.buffer import BufferPrototype, NDBuffer
 
     from zarrs.indexing._selected import Selected
@@ -159,6 +162,61 @@ class Array(zarr.Array[Any]):
             if result is not NotImplemented:
                 return result
         return super().get_block_selection(selection, out=out, fields=fields, prototype=prototype)
+
+    def read_many(self, selections: Iterable[Any], out: Any = None) -> Any:
+        """Read several selections in one parallel call.
+
+        Chunks and inner chunks that several selections share are fetched and decoded once. This is
+        meant for batches: crops for training, rows of a matrix, runs of a sparse one
+        (``[slice(a, b) for a, b in zip(indptr, indptr[1:])]``).
+
+        Parameters
+        ----------
+        selections : iterable
+            Of each what stands in ``array.oindex[...]``: integers, slices, an ellipsis, lists and
+            masks of one axis.
+        out : array-like or sequence of array-like, optional
+            What to read into: one array of shape ``(number of selections, *shape of each)``, or one
+            array for each selection. It has the array's data type and memory of the CPU that NumPy
+            can use, as that of PyTorch's tensors.
+
+        Returns
+        -------
+        numpy.ndarray or list of numpy.ndarray
+            One array if all selections have the same shape: what belongs to the i-th is its i-th
+            item. Otherwise, or of no selections, a list. If `out` is given: that.
+
+        Raises
+        ------
+        IndexError
+            As zarr's own indexing, if a selection is bad.
+        ValueError
+            If `out` has another shape or is read-only.
+        TypeError
+            If `out` has another data type or no memory that NumPy can use.
+        ChunkError, OSError
+            If a chunk is damaged or cannot be read.
+
+        Examples
+        --------
+        >>> import numpy as np, zarr, zarrs
+        >>> array = zarrs.create_array({}, data=np.arange(12).reshape(6, 2), chunks=(2, 2))
+        >>> array.read_many([slice(0, 2), slice(3, 5)]).shape
+        (2, 2, 2)
+        >>> [run.tolist() for run in array.read_many([(slice(0, 1), 1), (slice(2, 5), 1)])]
+        [[1], [5, 7, 9]]
+        """
+        wanted = list(selections)
+        access = self._access()
+        selected: list[Any] = []
+        if access is not None:
+            selected = [select_orthogonal(access.grid, one) for one in wanted]
+        if access is None or None in selected:
+            return put_many([self.oindex[one] for one in wanted], out)
+        result, parts = allocate_many([one.shape for one in selected], self.dtype, out)
+        if parts and not access.read_many(selected, parts):
+            return put_many([self.oindex[one] for one in wanted], out)
+        return result
 
     # Writing.
 

@@ -310,6 +310,12 @@ cdef struct Selection:
     const Py_ssize_t* array_offsets  # and where it is in the array, in bytes
 
 
+# What one more selection of a call wants of a chunk.
+cdef struct Share:
+    Selection select
+    Py_ssize_t array_offset  # as in a Task
+
+
 # What is selected in a chunk or inner chunk, and where that is in the array: one box, or boxes of
 # one shape scattered over chunk and array.
 cdef struct Region:
@@ -331,12 +337,16 @@ cdef struct Task:
     const char* path
     const uint8_t* stored  # NULL: there is no such chunk
     Py_ssize_t stored_size
-    bint is_part  # of a raw chunk only what is needed is in memory, from first to last byte
+    bint is_part  # of a raw chunk only what is needed is in memory ...
+    Py_ssize_t part_low  # ... from this byte ...
+    Py_ssize_t part_high  # ... up to this one
     uint8_t* encoded  # what a write into memory leaves behind; NULL: the chunk is to be deleted
     size_t encoded_size
     int64_t nbytes  # of the decoded chunk
     Selection select
     Py_ssize_t array_offset  # of the first selected item, as far as the axes are ranges
+    const Share* shares  # of a read of many selections: what the others want of this chunk
+    Py_ssize_t n_shares
     bint whole  # what the array has of the chunk is selected
     bint complete  # nothing of what is stored survives a write
     bint covers  # the selection is all of the decoded chunk

@@ -459,13 +459,19 @@ def child_command(func: Callable[..., Any], *args: Any) -> list[str]:
     ]
 
 
-def pretend_installed(target: Path, name: str, version: str, entry_point: str = "") -> None:
+def pretend_installed(
+    target: Path,
+    name: str,
+    version: str,
+    entry_point: str = "",
+    group: str = "zarr.codec_pipeline",
+) -> None:
     """Write what pip leaves of a distribution beside its modules."""
     info = target / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\n")
     if entry_point:
-        (info / "entry_points.txt").write_text(f"[zarr.codec_pipeline]\nzarrs = {entry_point}\n")
+        (info / "entry_points.txt").write_text(f"[{group}]\nzarrs = {entry_point}\n")
 
 
 def child_environment(**extra: str) -> dict[str, str]:

@@ -130,6 +130,33 @@ cdef Status read_region(
     return OK
 
 
+cdef Status decode_whole(
+    const Input* source, const ChainSpec* chain, const Item* item, int64_t nbytes,
+    Workspace* space, Decoded* decoded,
+) noexcept nogil:
+    """Decode all of a chunk, to be copied more than once; it lasts until the next one."""
+    cdef Status status
+    space.failure.stage = THE_FILE
+    status = check_stored(source, chain, nbytes, &space.failure)
+    if status == OK and item.kind != PLAIN:
+        return decode_open(source, chain, space, nbytes, &decoded.bytes, &decoded.size)
+    if status == OK:
+        decoded.size = nbytes
+        status = decode_chunk(source, chain, space, nbytes, NULL, &decoded.bytes)
+    return status
+
+
+cdef Status copy_decoded(
+    const Decoded* decoded, const Item* item, const Region* region, Workspace* space,
+) noexcept nogil:
+    """Copy what is selected of a decoded chunk to where it goes in the array."""
+    if item.kind != PLAIN:
+        space.failure.stage = THE_FILE
+        return unpack_strings(item, region, decoded.bytes, decoded.size, space)
+    copy_out(region, item, <const char*> decoded.bytes)
+    return OK
+
+
 cdef Status fill_region(
     const LayoutSpec* layout, const Region* region, Workspace* space,
 ) noexcept nogil:

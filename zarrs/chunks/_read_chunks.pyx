@@ -9,6 +9,7 @@ from zarrs._core cimport (
     THE_FILE,
     Failure,
     Input,
+    Item,
     Region,
     Status,
     Task,
@@ -19,9 +20,15 @@ from zarrs._core cimport (
 )
 from zarrs.chunks._partial cimport Source
 from zarrs.chunks._pieces cimport WAVE, open_source, read_pieces
-from zarrs.chunks._read cimport fill_region, read_region
+from zarrs.chunks._read cimport (
+    Decoded,
+    copy_decoded,
+    decode_whole,
+    fill_region,
+    read_region,
+)
 from zarrs.filesystem._files cimport close_input, open_input
-from zarrs.indexing._region cimport task_region
+from zarrs.indexing._region cimport share_region, task_region
 from zarrs.runtime._failures cimport begin_failure, is_cancelled, record_failure
 from zarrs.runtime._loop cimport run_loop
 
@@ -48,22 +55,55 @@ cdef void _read_one(void* context, Py_ssize_t k, Workspace* space) noexcept nogi
     cdef Py_ssize_t i = task_number(tasks, k)
     cdef Task* task = &tasks.items[i]
     cdef Failure* failure
-    cdef Region region
     cdef Input source
     if task.empty or is_cancelled(tasks, i):
         return
     failure = begin_failure(space)
-    failure.status = task_region(tasks, task, False, &space.pairs, &region)
+    failure.status = open_task(tasks, task, &source, failure)
     if failure.status == OK:
-        failure.status = open_task(tasks, task, &source, failure)
-    if failure.status == OK:
-        failure.status = read_region(&source, tasks.chain, &tasks.layout.item, &region, space)
+        failure.status = _read_opened(tasks, task, &source, space)
         close_input(&source)
     if failure.status == MISSING:
         task.failure.status = MISSING
-        failure.status = fill_region(tasks.layout, &region, space)
+        failure.status = _fill(tasks, task, space)
     if failure.status > MISSING:
         record_failure(tasks, i, failure)
+
+
+cdef Status _read_opened(
+    const Tasks* tasks, const Task* task, const Input* source, Workspace* space,
+) noexcept nogil:
+    # What several selections want is decoded once; but of raw chunks each is read by itself.
+    cdef const Item* item = &tasks.layout.item
+    cdef bint once = task.n_shares > 0 and not tasks.chain.is_raw
+    cdef Status status = OK
+    cdef Py_ssize_t number
+    cdef Decoded decoded
+    cdef Region region
+    if once:
+        status = decode_whole(source, tasks.chain, item, task.nbytes, space, &decoded)
+    for number in range(-1, task.n_shares):
+        if status == OK:
+            status = share_region(tasks, task, number, &space.pairs, &region)
+        if status != OK:
+            return status
+        if once:
+            status = copy_decoded(&decoded, item, &region, space)
+        else:
+            status = read_region(source, tasks.chain, item, &region, space)
+    return status
+
+
+cdef Status _fill(const Tasks* tasks, const Task* task, Workspace* space) noexcept nogil:
+    cdef Status status = OK
+    cdef Py_ssize_t number
+    cdef Region region
+    for number in range(-1, task.n_shares):
+        if status == OK:
+            status = share_region(tasks, task, number, &space.pairs, &region)
+        if status == OK:
+            status = fill_region(tasks.layout, &region, space)
+    return status
 
 
 # The chunks of a wave, which are open at the same time.

@@ -71,6 +71,8 @@ cdef class TaskSet:
 
 cdef Target see_array(object array, bint broadcast)
 
+cdef char* data_of_array(object array)
+
 cdef object see_buffer(object buffer, const uint8_t** data, Py_ssize_t* size)
 
 cdef void needed_items(

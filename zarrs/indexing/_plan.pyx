@@ -26,7 +26,7 @@ from zarrs._core cimport (
     Task,
     Tasks,
 )
-from zarrs.indexing._region cimport most_touched
+from zarrs.indexing._region cimport touched_by_all
 
 import numpy as np
 from zarr.core.buffer.cpu import Buffer
@@ -259,7 +259,13 @@ cdef class Plan:
         self, Py_ssize_t i, Py_ssize_t* low, Py_ssize_t* high,
     ) except -1:
         """From which to which byte of a decoded chunk something is needed."""
-        needed_items(&self.task(i).select, self.ndim, low, high)
+        cdef const Task* task = self.task(i)
+        cdef Py_ssize_t first, last, k
+        needed_items(&task.select, self.ndim, low, high)
+        for k in range(task.n_shares):
+            needed_items(&task.shares[k].select, self.ndim, &first, &last)
+            low[0] = min(low[0], first)
+            high[0] = max(high[0], last)
         low[0] *= self.itemsize
         high[0] *= self.itemsize
         return 0
@@ -283,14 +289,18 @@ cdef class Plan:
     cdef str count(self, const Task* task, const ShardSpec* shard):
         """Add to what a call touches what a task does; return a reason why it cannot be planned."""
         cdef const Axis* axes = task.select.axes
-        cdef Py_ssize_t low, high
+        cdef Py_ssize_t low = 0
+        cdef Py_ssize_t high = 1
         cdef Py_ssize_t n = 1
         cdef int64_t nbytes
         cdef int k
         self.is_simple = self.is_simple and not (
-            task.select.has_lists or task.select.has_points)
+            task.select.has_lists or task.select.has_points or task.n_shares > 0)
         if shard == NULL:
-            needed_items(&task.select, self.ndim, &low, &high)
+            if task.n_shares == 0:
+                needed_items(&task.select, self.ndim, &low, &high)
+            else:
+                high = task.nbytes // max(self.itemsize, 1)
             self.n_units += 1
             self.touched_bytes += (high - low) * self.itemsize
             self.prefix_bytes += high * self.itemsize
@@ -302,7 +312,7 @@ cdef class Plan:
             if n > MAX_INNER_CHUNKS // max(axes[k].size // shard.inner[k], 1):
                 return f"shards of shape {_shape(task, self.ndim)} hold too many inner chunks"
             n *= axes[k].size // shard.inner[k]
-        n = most_touched(shard, &task.select, n)
+        n = touched_by_all(shard, task, n)
         nbytes = n * shard.inner_nbytes
         self.n_units += n
         self.touched_bytes += nbytes
@@ -387,6 +397,8 @@ cdef class TaskSet:
     cdef int add(self, Py_ssize_t number, bint is_part, object buffer) except -1:
         cdef Task* task = self.plan.task(number)
         task.is_part = is_part
+        if is_part:
+            self.plan.needed_bytes(number, &task.part_low, &task.part_high)
         if buffer is not None:
             self.kept.append(see_buffer(buffer, &task.stored, &task.stored_size))
         self.numbers[self.tasks.n] = number
@@ -400,6 +412,11 @@ cdef class TaskSet:
                 self.plan.tasks.items[self.numbers[k]].stored = NULL
         free(self.numbers)
         free(self.tasks)
+
+
+cdef char* data_of_array(object array):
+    """Return where an array's first item is."""
+    return data_of(array)
 
 
 cdef Target see_array(object array, bint broadcast):

@@ -33,10 +33,17 @@ cdef Status task_region(
     const Tasks* tasks, const Task* task, bint writing, Buffer* pairs,
     Region* region) noexcept nogil
 
+cdef Status share_region(
+    const Tasks* tasks, const Task* task, Py_ssize_t number, Buffer* pairs,
+    Region* region) noexcept nogil
+
 cdef Py_ssize_t n_touched(const Axis* axis, Py_ssize_t inner) noexcept nogil
 
 cdef Py_ssize_t most_touched(
     const ShardSpec* shard, const Selection* select, Py_ssize_t n) noexcept nogil
+
+cdef Py_ssize_t touched_by_all(
+    const ShardSpec* shard, const Task* task, Py_ssize_t n) noexcept nogil
 
 cdef Status split_selection(
     const ShardSpec* shard, const Selection* select, Split* split) noexcept nogil

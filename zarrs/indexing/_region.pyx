@@ -22,6 +22,7 @@ from zarrs._core cimport (
     Region,
     Selection,
     ShardSpec,
+    Share,
     Status,
     Task,
     Tasks,
@@ -190,22 +191,38 @@ cdef Status task_region(
     cdef Status status = make_region(&task.select, tasks.ndim, &tasks.layout.item,
                                      tasks.data + task.array_offset, writing, pairs, region)
     if status == OK and task.is_part:
-        _narrow_region(region)
+        _narrow_region(region, task)
     return status
 
 
-cdef void _narrow_region(Region* region) noexcept nogil:
+cdef Status share_region(
+    const Tasks* tasks, const Task* task, Py_ssize_t number, Buffer* pairs, Region* region,
+) noexcept nogil:
+    """What one of a chunk's selections is; -1: that of the task itself."""
+    cdef const Share* share
+    cdef Status status
+    if number < 0:
+        return task_region(tasks, task, False, pairs, region)
+    share = &task.shares[number]
+    status = make_region(&share.select, tasks.ndim, &tasks.layout.item,
+                         tasks.data + share.array_offset, False, pairs, region)
+    if status == OK and task.is_part:
+        _narrow_region(region, task)
+    return status
+
+
+cdef void _narrow_region(Region* region, const Task* task) noexcept nogil:
     # What is needed of a chunk becomes the whole of it.
     cdef Py_ssize_t* offsets = <Py_ssize_t*> region.offsets
     cdef Py_ssize_t i
     if region.is_scattered:
         for i in range(region.n):
-            offsets[i] -= region.low
+            offsets[i] -= task.part_low
     else:
-        region.offset -= region.low
-    region.high -= region.low
-    region.low = 0
-    region.nbytes = region.high
+        region.offset -= task.part_low
+    region.high -= task.part_low
+    region.low -= task.part_low
+    region.nbytes = task.part_high - task.part_low
 
 
 cdef const char* first_place(const Selection* select, int ndim, const char* data) noexcept nogil:
@@ -242,10 +259,22 @@ cdef Py_ssize_t n_touched(const Axis* axis, Py_ssize_t inner) noexcept nogil:
     return (axis.start + (axis.count - 1) * axis.step) // inner - axis.start // inner + 1
 
 
+cdef Py_ssize_t touched_by_all(
+    const ShardSpec* shard, const Task* task, Py_ssize_t n,
+) noexcept nogil:
+    """In how many of the ``n`` inner chunks of a shard a call selects something, at most."""
+    cdef Py_ssize_t touched = most_touched(shard, &task.select, n)
+    cdef Py_ssize_t i
+    for i in range(task.n_shares):
+        if touched < n:
+            touched += most_touched(shard, &task.shares[i].select, n)
+    return min(touched, n)
+
+
 cdef Py_ssize_t most_touched(
     const ShardSpec* shard, const Selection* select, Py_ssize_t n,
 ) noexcept nogil:
-    """In how many of the ``n`` inner chunks of a shard something is selected, at most."""
+    """In how many of the ``n`` inner chunks of a shard one selection is, at most."""
     cdef Py_ssize_t touched = 1
     cdef int k
     if select.has_points:

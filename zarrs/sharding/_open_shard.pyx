@@ -28,7 +28,7 @@ from zarrs._core cimport (
 )
 from zarrs.codecs._chunk cimport DEAD_SPACE, MIN_DEAD_SPACE, encoded_bound
 from zarrs.indexing._plan cimport Plan, see_buffer
-from zarrs.indexing._region cimport most_touched
+from zarrs.indexing._region cimport touched_by_all
 from zarrs.runtime._failures cimport record_failure
 from zarrs.sharding._index cimport (
     count_inner_chunks,
@@ -52,7 +52,9 @@ cdef int _by_offset(const void* a, const void* b) noexcept nogil:
     cdef const InnerChunk* y = <const InnerChunk*> b
     if (x.size < 0) != (y.size < 0):
         return -1 if x.size < 0 else 1
-    return (x.offset > y.offset) - (x.offset < y.offset)
+    if x.offset != y.offset:
+        return (x.offset > y.offset) - (x.offset < y.offset)
+    return (x.position > y.position) - (x.position < y.position)
 
 
 cdef Failure _new_failure() noexcept nogil:
@@ -191,7 +193,7 @@ cdef object part_of_task(Plan plan, const ChainSpec* chain, Py_ssize_t task):
     n = count_inner_chunks(chain.shard, one.select.axes)
     if one.nbytes <= SMALL_SHARD or (
         one.nbytes <= BIG_SHARD
-        and 2 * most_touched(chain.shard, &one.select, n) * chain.shard.inner_nbytes >= one.nbytes
+        and 2 * touched_by_all(chain.shard, one, n) * chain.shard.inner_nbytes >= one.nbytes
     ):
         return None
     size = index_size(chain.shard, n)
@@ -234,7 +236,7 @@ cdef object open_fetched(Plan plan, const ChainSpec* chain, Py_ssize_t task, obj
             failure.status = read_index(&source, chain.shard, shard.n, &shard.index, &failure)
         if failure.status == OK:
             shard.source.size = MAX_SIZE  # unknown; a range past the end arrives short
-            failure.status = find_wanted(shard, &failure)
+            failure.status = find_wanted(plan.tasks, shard, &failure)
         if failure.status == OK:
             failure.status = _check_sizes(shard, &failure)
         if failure.status == OK:

@@ -16,9 +16,17 @@ from zarrs.indexing._region cimport Split
 from zarrs.sharding._index cimport Entry
 
 
+cdef struct Wish:
+    # What one selection of a call wants of a shard.
+    Selection select
+    char* data  # of the first selected item
+    Split split
+
+
 cdef struct InnerChunk:
     # An inner chunk that is needed.
-    Py_ssize_t number  # among those that are touched
+    Py_ssize_t wish  # by which selection; 0: that of the task itself
+    Py_ssize_t number  # among those that it touches
     Py_ssize_t position  # in the index
     Py_ssize_t offset
     Py_ssize_t size  # -1: the shard does not hold it
@@ -34,9 +42,9 @@ cdef struct ShardRead:
     Entry* index
     Py_ssize_t n  # inner chunks
     Axis* own_axes
-    Selection select
-    Split split
-    char* data  # of the first selected item
+    Wish wish
+    Wish* others  # what more selections want: as many as the task has shares
+    Py_ssize_t n_others
     InnerChunk* wanted
     Py_ssize_t n_wanted
 
@@ -44,7 +52,8 @@ cdef struct ShardRead:
 cdef void begin_shard(
     const Tasks* tasks, const ChainSpec* chain, Py_ssize_t task, ShardRead* shard) noexcept nogil
 
-cdef Status find_wanted(ShardRead* shard, Failure* failure) noexcept nogil
+cdef Status find_wanted(
+    const Tasks* tasks, ShardRead* shard, Failure* failure) noexcept nogil
 
 cdef void close_shard(ShardRead* shard) noexcept nogil
 

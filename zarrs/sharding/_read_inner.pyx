@@ -22,6 +22,7 @@ from zarrs._core cimport (
     ChainSpec,
     Failure,
     Input,
+    Item,
     Region,
     Selection,
     ShardSpec,
@@ -33,7 +34,13 @@ from zarrs._core cimport (
 )
 from zarrs.chunks._partial cimport Source
 from zarrs.chunks._pieces cimport WAVE, open_source, read_pieces
-from zarrs.chunks._read cimport fill_region, read_region
+from zarrs.chunks._read cimport (
+    Decoded,
+    copy_decoded,
+    decode_whole,
+    fill_region,
+    read_region,
+)
 from zarrs.chunks._read_chunks cimport open_task
 from zarrs.filesystem._files cimport close_input, view_input
 from zarrs.indexing._region cimport (
@@ -90,23 +97,27 @@ cdef void begin_shard(
     shard.inner = -1
     shard.chain = chain
     shard.source.fd = -1
-    shard.select = tasks.items[task].select
-    shard.data = tasks.data + tasks.items[task].array_offset
-    shard.n = count_inner_chunks(chain.shard, shard.select.axes)
+    shard.wish.select = tasks.items[task].select
+    shard.wish.data = tasks.data + tasks.items[task].array_offset
+    shard.n = count_inner_chunks(chain.shard, shard.wish.select.axes)
 
 
 cdef void close_shard(ShardRead* shard) noexcept nogil:
     """Give back what a shard holds."""
+    cdef Py_ssize_t i
     if shard.depth == 0:
         close_input(&shard.source)
     free(shard.decoded)
     free(shard.index)
     free(shard.own_axes)
     free(shard.wanted)
-    free_split(&shard.split)
+    free_split(&shard.wish.split)
+    for i in range(shard.n_others):
+        free_split(&shard.others[i].split)
+    free(shard.others)
 
 
-cdef Status _fill_shard(
+cdef Status _fill_wish(
     const Tasks* tasks, const Selection* select, char* data, Workspace* space,
 ) noexcept nogil:
     cdef Region region
@@ -117,41 +128,114 @@ cdef Status _fill_shard(
     return status
 
 
+cdef Status _fill_shard(
+    const Tasks* tasks, const ShardRead* shard, Workspace* space,
+) noexcept nogil:
+    cdef const Task* task = &tasks.items[shard.task]
+    cdef Status status = _fill_wish(tasks, &shard.wish.select, shard.wish.data, space)
+    cdef Py_ssize_t i
+    if shard.depth == 0:
+        for i in range(task.n_shares):
+            if status == OK:
+                status = _fill_wish(tasks, &task.shares[i].select,
+                                    tasks.data + task.shares[i].array_offset, space)
+    return status
+
+
 cdef int _by_offset(const void* a, const void* b) noexcept nogil:
-    cdef Py_ssize_t x = (<const InnerChunk*> a).offset
-    cdef Py_ssize_t y = (<const InnerChunk*> b).offset
-    return (x > y) - (x < y)
+    cdef const InnerChunk* x = <const InnerChunk*> a
+    cdef const InnerChunk* y = <const InnerChunk*> b
+    if x.offset != y.offset:
+        return (x.offset > y.offset) - (x.offset < y.offset)
+    return _by_position(a, b)
 
 
-cdef Status find_wanted(ShardRead* shard, Failure* failure) noexcept nogil:
-    """Look up the needed inner chunks in the index and check what it says of them."""
-    cdef const ShardSpec* spec = shard.chain.shard
-    cdef Py_ssize_t n
-    cdef Py_ssize_t* positions
+cdef int _by_position(const void* a, const void* b) noexcept nogil:
+    cdef const InnerChunk* x = <const InnerChunk*> a
+    cdef const InnerChunk* y = <const InnerChunk*> b
+    if x.position != y.position:
+        return (x.position > y.position) - (x.position < y.position)
+    return (x.wish > y.wish) - (x.wish < y.wish)
+
+
+cdef inline const Wish* _wish_of(const ShardRead* shard, const InnerChunk* chunk) noexcept nogil:
+    return &shard.wish if chunk.wish == 0 else &shard.others[chunk.wish - 1]
+
+
+cdef Status _split_wishes(const Tasks* tasks, ShardRead* shard, Py_ssize_t* n) noexcept nogil:
+    # Finds out in how many inner chunks something is wanted, one counted for everybody who does.
+    cdef const Task* task = &tasks.items[shard.task]
+    cdef Status status = split_selection(shard.chain.shard, &shard.wish.select, &shard.wish.split)
+    cdef Py_ssize_t i
+    cdef Wish* other
+    n[0] = shard.wish.split.n
+    if shard.depth > 0 or task.n_shares == 0:
+        return status
+    shard.others = <Wish*> calloc(task.n_shares, sizeof(Wish))
+    if shard.others == NULL:
+        return NO_MEMORY
+    shard.n_others = task.n_shares
+    for i in range(task.n_shares):
+        other = &shard.others[i]
+        other.select = task.shares[i].select
+        other.data = tasks.data + task.shares[i].array_offset
+        if status == OK:
+            status = split_selection(shard.chain.shard, &other.select, &other.split)
+        n[0] += other.split.n
+    return status
+
+
+cdef void _list_wanted(ShardRead* shard) noexcept nogil:
+    # Those that several selections want lie side by side.
+    cdef InnerChunk* chunk
+    cdef const Wish* wish
     cdef Axis parts[MAX_NDIM]
     cdef Selection inner
     cdef char* data
+    cdef Py_ssize_t n = 0
+    cdef Py_ssize_t i, k
+    for k in range(1 + shard.n_others):
+        wish = &shard.wish if k == 0 else &shard.others[k - 1]
+        for i in range(wish.split.n):
+            chunk = &shard.wanted[n]
+            n += 1
+            chunk.wish = k
+            chunk.number = i
+            data = wish.data
+            chunk.position = inner_selection(shard.chain.shard, &wish.select, &wish.split, i,
+                                             parts, &inner, &data)
+    if shard.n_others > 0:
+        qsort(shard.wanted, n, sizeof(InnerChunk), _by_position)
+
+
+cdef Status find_wanted(const Tasks* tasks, ShardRead* shard, Failure* failure) noexcept nogil:
+    """Look up the needed inner chunks in the index and check what it says of them."""
+    cdef Py_ssize_t n = 0
+    cdef Py_ssize_t n_positions = 0
+    cdef Py_ssize_t* positions
     cdef Py_ssize_t total = 0
     cdef Py_ssize_t i
     cdef const Entry* entry
     cdef InnerChunk* chunk
-    cdef Status status = split_selection(spec, &shard.select, &shard.split)
+    cdef Status status = _split_wishes(tasks, shard, &n)
     if status != OK:
         return status
-    n = shard.split.n
     shard.wanted = <InnerChunk*> malloc(max(n, <Py_ssize_t> 1) * sizeof(InnerChunk))
     positions = <Py_ssize_t*> malloc(max(n, <Py_ssize_t> 1) * sizeof(Py_ssize_t))
     if shard.wanted == NULL or positions == NULL:
         free(positions)
         return NO_MEMORY
+    _list_wanted(shard)
     for i in range(n):
         chunk = &shard.wanted[i]
-        chunk.number = i
-        data = shard.data
-        chunk.position = inner_selection(spec, &shard.select, &shard.split, i, parts, &inner, &data)
-        positions[i] = chunk.position
+        if _is_repeated(shard, i):
+            chunk.offset = shard.wanted[i - 1].offset
+            chunk.size = shard.wanted[i - 1].size
+            continue
+        positions[n_positions] = chunk.position
+        n_positions += 1
         entry = &shard.index[chunk.position]
-        status = check_entry(entry, &shard.source, spec, shard.n, failure)
+        status = check_entry(entry, &shard.source, shard.chain.shard, shard.n, failure)
         if status > MISSING:
             if shard.depth == 0:
                 failure.inner = chunk.position
@@ -160,12 +244,18 @@ cdef Status find_wanted(ShardRead* shard, Failure* failure) noexcept nogil:
         chunk.offset = entry.offset if status == OK else 0
         chunk.size = entry.size if status == OK else -1
         total += max(chunk.size, <Py_ssize_t> 0)
-    status = check_overlaps(shard.index, shard.n, positions, n, failure)
+    status = check_overlaps(shard.index, shard.n, positions, n_positions, failure)
     free(positions)
-    if status == OK and total < n * TINY:
+    if status == OK and total < n_positions * TINY:
         qsort(shard.wanted, n, sizeof(InnerChunk), _by_offset)
     shard.n_wanted = n
     return status
+
+
+cdef inline bint _is_repeated(const ShardRead* shard, Py_ssize_t i) noexcept nogil:
+    # Whether the i-th wanted inner chunk is the one before, which somebody else wants.
+    return shard.n_others > 0 and i > 0 and (
+        shard.wanted[i].position == shard.wanted[i - 1].position)
 
 
 cdef void _open_shard(void* context, Py_ssize_t k, Workspace* space) noexcept nogil:
@@ -187,14 +277,14 @@ cdef void _open_shard(void* context, Py_ssize_t k, Workspace* space) noexcept no
     if failure.status == MISSING:  # or a codec says so
         if shard.depth == 0:
             task.failure.status = MISSING
-        failure.status = _fill_shard(tasks, &shard.select, shard.data, space)
+        failure.status = _fill_shard(tasks, shard, space)
         if failure.status == OK:
             return
     if failure.status == OK:
         failure.status = read_index(&shard.source, shard.chain.shard, shard.n, &shard.index,
                                     failure)
     if failure.status == OK:
-        failure.status = find_wanted(shard, failure)
+        failure.status = find_wanted(tasks, shard, failure)
     if failure.status > MISSING:
         shard.n_wanted = 0
         record_failure(tasks, shard.task, failure)
@@ -208,6 +298,7 @@ cdef Py_ssize_t _next_shards(
     cdef Py_ssize_t n = 0
     cdef Py_ssize_t i
     cdef const InnerChunk* chunk
+    cdef const Wish* wish
     cdef ShardRead* one
     cdef Status status
     cdef Failure* failure
@@ -220,11 +311,12 @@ cdef Py_ssize_t _next_shards(
         one.own_axes = <Axis*> malloc(max(tasks.ndim, 1) * sizeof(Axis))
         status = OK if one.own_axes != NULL else NO_MEMORY
         if status == OK:
-            one.data = shard.data
-            inner_selection(spec, &shard.select, &shard.split, chunk.number, one.own_axes,
-                            &one.select, &one.data)
+            wish = _wish_of(shard, chunk)
+            one.wish.data = wish.data
+            inner_selection(spec, &wish.select, &wish.split, chunk.number, one.own_axes,
+                            &one.wish.select, &one.wish.data)
             if chunk.size < 0:
-                status = _fill_shard(tasks, &one.select, one.data, space)
+                status = _fill_wish(tasks, &one.wish.select, one.wish.data, space)
         if status != OK:
             failure.status = status
             record_failure(tasks, shard.task, failure)
@@ -246,10 +338,11 @@ cdef Status _region_of(
     const Tasks* tasks, const ShardRead* shard, const InnerChunk* chunk, Buffer* pairs,
     Region* region,
 ) noexcept nogil:
+    cdef const Wish* wish = _wish_of(shard, chunk)
     cdef Axis parts[MAX_NDIM]
     cdef Selection inner
-    cdef char* data = shard.data
-    inner_selection(shard.chain.shard, &shard.select, &shard.split, chunk.number, parts, &inner,
+    cdef char* data = wish.data
+    inner_selection(shard.chain.shard, &wish.select, &wish.split, chunk.number, parts, &inner,
                     &data)
     return make_region(&inner, tasks.ndim, &tasks.layout.item, data, False, pairs, region)
 
@@ -258,17 +351,19 @@ cdef const char* _first_item_of(
     const Tasks* tasks, const ShardRead* shard, const InnerChunk* chunk,
 ) noexcept nogil:
     # Where in the array the first item of an inner chunk goes.
+    cdef const Wish* wish = _wish_of(shard, chunk)
     cdef Axis parts[MAX_NDIM]
     cdef Selection inner
-    cdef char* data = shard.data
-    inner_selection(shard.chain.shard, &shard.select, &shard.split, chunk.number, parts, &inner,
+    cdef char* data = wish.data
+    inner_selection(shard.chain.shard, &wish.select, &wish.split, chunk.number, parts, &inner,
                     &data)
     return first_place(&inner, tasks.ndim, data)
 
 
 cdef inline bint _is_simple(const ShardRead* shard) noexcept nogil:
     # Whether what is selected in an inner chunk is one box.
-    return not shard.select.has_lists and not shard.select.has_points
+    return not (
+        shard.wish.select.has_lists or shard.wish.select.has_points or shard.n_others > 0)
 
 
 cdef bint _goes_with(
@@ -302,7 +397,10 @@ cdef Py_ssize_t _cut_runs(
     cdef Run* run = NULL
     for i in range(shard.n_wanted):
         chunk = &shard.wanted[i]
-        if run == NULL or run.count == most or not _goes_with(tasks, shard, chunk, low, high):
+        if _is_repeated(shard, i):
+            runs[n - 1].count += 1
+            continue
+        if run == NULL or run.count >= most or not _goes_with(tasks, shard, chunk, low, high):
             run = &runs[n]
             n += 1
             run.shard = shard
@@ -320,6 +418,38 @@ cdef Py_ssize_t _cut_runs(
     return n
 
 
+cdef Status _read_chunk(
+    const Tasks* tasks, const ShardRead* shard, const InnerChunk* chunks, Py_ssize_t n,
+    const Input* source, Workspace* space,
+) noexcept nogil:
+    # Reads one inner chunk, of which ``n`` selections want something; it is decoded once.
+    cdef const ChainSpec* chain = shard.chain.shard.chain
+    cdef const Item* item = &tasks.layout.item
+    cdef bint is_missing = chunks.size < 0
+    cdef bint once = n > 1 and not chain.is_raw and not is_missing
+    cdef Status status = OK
+    cdef Decoded decoded
+    cdef Region region
+    cdef Py_ssize_t i
+    if once:
+        status = decode_whole(source, chain, item, shard.chain.shard.inner_nbytes, space, &decoded)
+    for i in range(n):
+        if status == MISSING:  # says a codec
+            is_missing = True
+        elif status != OK:
+            return status
+        status = _region_of(tasks, shard, &chunks[i], &space.pairs, &region)
+        if status != OK:
+            return status
+        if not is_missing and once:
+            status = copy_decoded(&decoded, item, &region, space)
+        elif not is_missing:
+            status = read_region(source, chain, item, &region, space)
+        if is_missing or status == MISSING:
+            status = fill_region(tasks.layout, &region, space)
+    return status
+
+
 cdef void _read_run(void* context, Py_ssize_t k, Workspace* space) noexcept nogil:
     cdef Tasks* tasks = (<Runs*> context).tasks
     cdef const Run* run = &(<Runs*> context).items[k]
@@ -329,9 +459,8 @@ cdef void _read_run(void* context, Py_ssize_t k, Workspace* space) noexcept nogi
     cdef Py_ssize_t low = 0
     cdef Py_ssize_t high = 0
     cdef Py_ssize_t present = 0
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, n
     cdef Failure* failure
-    cdef Region region
     cdef Input source
     if is_cancelled(tasks, shard.task):
         return
@@ -340,7 +469,7 @@ cdef void _read_run(void* context, Py_ssize_t k, Workspace* space) noexcept nogi
     failure.stage = THE_FILE
     for i in range(run.first, run.first + run.count):
         chunk = &shard.wanted[i]
-        if chunk.size >= 0:
+        if chunk.size >= 0 and (i == run.first or not _is_repeated(shard, i)):
             if present == 0:
                 low = chunk.offset
             high = chunk.offset + chunk.size
@@ -348,27 +477,21 @@ cdef void _read_run(void* context, Py_ssize_t k, Workspace* space) noexcept nogi
     if present > 1:
         failure.inner = shard.inner
         failure.status = view_input(&shard.source, high - low, low, &space.span, &bytes, failure)
-    for i in range(run.first, run.first + run.count):
-        if failure.status != OK:
-            break
+    i = run.first
+    while i < run.first + run.count and failure.status == OK:
+        n = 1
+        while i + n < run.first + run.count and _is_repeated(shard, i + n):
+            n += 1
         chunk = &shard.wanted[i]
         failure.inner = chunk.position if shard.depth == 0 else shard.inner
-        failure.status = _region_of(tasks, shard, chunk, &space.pairs, &region)
-        if failure.status != OK:
-            break
-        if chunk.size < 0:
-            failure.status = fill_region(tasks.layout, &region, space)
-            continue
         source = shard.source
         if present > 1:
             source.data = bytes + (chunk.offset - low)
             source.size = chunk.size
-        else:
+        elif chunk.size >= 0:
             narrow_input(&source, chunk.offset, chunk.size)
-        failure.status = read_region(&source, shard.chain.shard.chain, &tasks.layout.item,
-                                     &region, space)
-        if failure.status == MISSING:  # says a codec
-            failure.status = fill_region(tasks.layout, &region, space)
+        failure.status = _read_chunk(tasks, shard, chunk, n, &source, space)
+        i += n
     if failure.status != OK:
         record_failure(tasks, shard.task, failure)
 

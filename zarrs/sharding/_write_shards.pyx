@@ -53,8 +53,8 @@ from zarrs.indexing._region cimport (
     free_split,
     inner_selection,
     make_region,
-    most_touched,
     split_selection,
+    touched_by_all,
 )
 from zarrs.runtime._failures cimport begin_failure, is_cancelled, record_failure
 from zarrs.runtime._loop cimport run_loop
@@ -630,7 +630,7 @@ cdef Py_ssize_t _next_wave(
             shard.sink.nonce = options.seed + <uint64_t> shard.task
             if spec.index_at_start:
                 shard.sink.room = shard.sink.size = index_size(spec, shard.n)
-            nbytes += most_touched(spec, &task.select, shard.n) * spec.inner_nbytes
+            nbytes += touched_by_all(spec, task, shard.n) * spec.inner_nbytes
             if tasks.chain.n_stages > 0 and not task.complete and not task.covers:
                 nbytes += task.nbytes  # of the old shard
             n += 1

@@ -246,6 +246,10 @@ def make_region(axes, points, Layout layout, bint writing, part=None):
         task.select = selected.select
         task.array_offset = 40
         task.is_part = part
+        _region.make_region(&selected.select, selected.ndim, &layout.spec.item, base, writing,
+                            &pairs, &region)
+        task.part_low = region.low
+        task.part_high = region.high
         status = _region.task_region(&tasks, &task, writing, &pairs, &region)
     try:
         if status != OK:

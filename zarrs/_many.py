@@ -1,0 +1,73 @@
+"""The results of many selections: one array if all have one shape, otherwise a list."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NumPyArray = np.ndarray[Any, Any]
+
+
+def allocate_many(
+    shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any], out: Any = None
+) -> tuple[Any, list[NumPyArray]]:
+    """Return the result of several selections, and in it the part of each.
+
+    Parameters
+    ----------
+    shapes : sequence of tuple of int
+        Of the parts.
+    dtype : numpy.dtype
+    out : array-like or sequence of array-like, optional
+        A result that is there already.
+
+    Raises
+    ------
+    ValueError
+        If `out` has another shape or is read-only.
+    TypeError
+        If `out` has another data type or no memory that NumPy can use.
+    """
+    are_equal = len(set(shapes)) == 1
+    if out is None:
+        if not are_equal:
+            parts = [np.empty(shape, dtype) for shape in shapes]
+            return parts, parts
+        result = np.empty((len(shapes), *shapes[0]), dtype)
+        return result, [result[i, ...] for i in range(len(shapes))]
+    if isinstance(out, list | tuple):
+        if len(out) != len(shapes):
+            raise ValueError(f"expected {len(shapes)} arrays in out, found {len(out)}")
+        pairs = zip(out, shapes, strict=True)
+        return out, [_memory_of(one, shape, dtype) for one, shape in pairs]
+    if not are_equal:
+        raise ValueError("the selections have several shapes, so out must be a list of arrays")
+    array = _memory_of(out, (len(shapes), *shapes[0]), dtype)
+    return out, [array[i, ...] for i in range(len(shapes))]
+
+
+def put_many(parts: list[Any], out: Any = None) -> Any:
+    """Return parts that have been read as the result of `allocate_many`."""
+    arrays = [np.asarray(part) for part in parts]
+    dtype = arrays[0].dtype if arrays else np.dtype(float)
+    result, places = allocate_many([array.shape for array in arrays], dtype, out)
+    for place, array in zip(places, arrays, strict=True):
+        place[...] = array
+    return result
+
+
+def _memory_of(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NumPyArray:
+    array = np.asarray(out)
+    if array.size > 0 and not np.may_share_memory(array, np.asarray(out)):
+        raise TypeError(f"out is a {type(out).__name__}, whose memory NumPy cannot use")
+    if array.dtype != dtype:
+        raise TypeError(f"expected out of data type {dtype}, found {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"expected out of shape {shape}, found {array.shape}")
+    if not array.flags.writeable:
+        raise ValueError("out is read-only")
+    return array
