@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from zarr.core.array_spec import ArrayConfig, ArraySpec
-from zarr.core.buffer import default_buffer_prototype
+from zarr.codecs._v2 import V2Codec
 from zarr.core.indexing import BlockIndexer
 
-from zarrs._access import Access, NoAccessError, chunks_of, largest
+from zarrs._access import Access, NoAccessError
 from zarrs._many import allocate_many, put_many
 from zarrs.indexing._selected import (
     select_basic,
@@ -363,22 +362,11 @@ def with_pipeline(array: zarr.AsyncArray[Any]) -> zarr.AsyncArray[Any]:
     if isinstance(array.codec_pipeline, ZarrsCodecPipeline):
         return array
     metadata = array.metadata
-    if metadata.zarr_format == 2:
-        from zarr.codecs._v2 import V2Codec
-
-        codecs: Any = [V2Codec(filters=metadata.filters, compressor=metadata.compressor)]
-        order = metadata.order
-    else:
-        codecs = metadata.codecs
-        order = array.config.order
-    spec = ArraySpec(
-        shape=largest(chunks_of(array)),
-        dtype=metadata.dtype,
-        fill_value=metadata.fill_value,
-        config=ArrayConfig.from_dict({"order": order}),
-        prototype=default_buffer_prototype(),
+    codecs: Any = (
+        [V2Codec(filters=metadata.filters, compressor=metadata.compressor)]
+        if metadata.zarr_format == 2
+        else metadata.codecs  # as they are for this array
     )
     ours = copy.copy(array)
-    pipeline = ZarrsCodecPipeline.from_codecs(codecs).evolve_from_array_spec(spec)
-    object.__setattr__(ours, "codec_pipeline", pipeline)
+    object.__setattr__(ours, "codec_pipeline", ZarrsCodecPipeline.from_codecs(codecs))
     return ours

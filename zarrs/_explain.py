@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from textwrap import indent
 from typing import TYPE_CHECKING, Any, overload
 
@@ -11,6 +11,8 @@ from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.config import config
 
+from zarrs._access import NoAccessError
+from zarrs._array import Array, access_to
 from zarrs.codecs._chain import Part, make_chain
 from zarrs.pipeline import ZarrsCodecPipeline
 from zarrs.storage._stores import file_prefix
@@ -41,12 +43,16 @@ class Explanation:
         The pipeline that the array was opened with; if it is another one, with what to do.
     options : Options, optional
         The options in force, if the pipeline is zarrs.
+    access : Part, optional
+        Of a `zarrs.Array`: whether selections go directly to the native code, or why they go
+        through zarr's event loop and the pipeline.
     """
 
     stages: tuple[Part, ...]
     store: Part
     pipeline: Part
     options: Options | None
+    access: Part | None = None
 
     @property
     def native(self) -> bool:
@@ -69,6 +75,8 @@ class Explanation:
         parts = "\n".join(f"{kind} {part}" for kind, part in kinds)
         if self.options is None:
             return f"pipeline {self.pipeline}\nwith zarrs it would be:\n{indent(parts, '  ')}"
+        if self.access is not None:
+            parts = f"access {self.access}\n{parts}"
         return f"pipeline {self.pipeline}\n{parts}\noptions: {self.options}"
 
     __repr__ = __str__
@@ -128,8 +136,10 @@ def explain(
     if isinstance(array, zarr.Group):
         members = sorted(array.members(max_depth=None))
         return GroupExplanation(
-            {path: _explain(m.async_array) for path, m in members if isinstance(m, zarr.Array)}
+            {path: explain(member) for path, member in members if isinstance(member, zarr.Array)}
         )
+    if isinstance(array, Array):
+        return replace(_explain(array.async_array), access=_explain_access(array))
     if isinstance(array, zarr.Array):
         array = array.async_array
     if not isinstance(array, zarr.AsyncArray):
@@ -169,6 +179,14 @@ def _chunk_shape(array: Any) -> tuple[int, ...]:
         return array.shards or array.chunks  # type: ignore[no-any-return]
     except NotImplementedError:  # the chunks have more shapes than one
         return tuple(max(sizes, default=1) for sizes in array.write_chunk_sizes)
+
+
+def _explain_access(array: Array) -> Part:
+    try:
+        access_to(array.async_array)
+    except NoAccessError as reason:
+        return Part("zarrs.Array", False, f"zarr's event loop, {reason}")
+    return Part("zarrs.Array", True)
 
 
 def _explain_store(store: Store) -> Part:

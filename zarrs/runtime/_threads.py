@@ -110,6 +110,7 @@ class _State:
         self._last_end = 0.0  # of a call
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()  # loops with whose end threads end
         self._loop: Callable[[], Any] = _no_loop  # a weak reference: which one looks after idleness
+        self._watcher: threading.Thread | None = None  # does it where there is no loop
         # Whatever runs while it is held can end a loop, whose end takes it again.
         self._lock = threading.RLock()
 
@@ -162,10 +163,18 @@ class _State:
             self._calls -= 1
 
     def _end_later(self) -> None:
-        # The caller's event loop looks after some time whether the threads are idle.
+        # The caller's event loop looks after some time whether the threads are idle; a thread does
+        # for callers that have none.
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
+            if self._watcher is None:
+                self._watcher = threading.Thread(
+                    target=self._watch,
+                    name="zarrs-idle",
+                    daemon=True,  # the interpreter's end does not wait for it
+                )
+                self._watcher.start()
             return
         if loop not in self._known:
             self._known.add(loop)
@@ -174,8 +183,22 @@ class _State:
             self._loop = weakref.ref(loop)
             loop.call_later(IDLE, self._end_or_wait, loop)
 
+    def _watch(self) -> None:
+        while True:
+            with self._lock:
+                rest = self._rest()
+                if rest <= 0:
+                    self._watcher = None
+                    self._end_if_idle()
+                    return
+            time.sleep(rest)
+
+    def _rest(self) -> float:
+        # Seconds until the threads have been idle for long enough.
+        return IDLE if self._calls else self._last_end + IDLE - time.monotonic()
+
     def _end_or_wait(self, loop: asyncio.AbstractEventLoop) -> None:
-        rest = IDLE if self._calls else self._last_end + IDLE - time.monotonic()
+        rest = self._rest()
         if self._loop() is not loop:
             return
         if rest > 0:
