@@ -199,7 +199,10 @@ class Suite:
             print(*command, (directory / "log").read_text(), f"pytest ended with {code}", sep="\n")
             sys.exit(2)
         pipeline = "zarrs" if zarrs else "default"
-        print(f"{pipeline}: {len(outcomes)} tests in {time.monotonic() - start:.0f} s", flush=True)
+        counts = collections.Counter(name for test in outcomes.values() for name in test["used"])
+        using = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+        seconds = time.monotonic() - start
+        print(f"{pipeline}: {len(outcomes)} tests in {seconds:.0f} s, using {using}", flush=True)
         return outcomes
 
 

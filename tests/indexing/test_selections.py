@@ -1,7 +1,6 @@
 """Every selection that zarr offers, against NumPy."""
 
 import math
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,10 +26,10 @@ from helpers import (
     stored_files,
     zarr_has,
 )
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import given, note
 from hypothesis import strategies as st
 from picks import ALL, CASES, EMPTY, FEW_CASES, PICKS, SHAPE, few_cases, make, some_mask
-from selections import Case, Pick, cases, check, picks
+from selections import EXAMPLES, Case, Pick, cases, check, picks
 from shards import SHARDING, Coords
 
 from zarrs import _access, _planner
@@ -43,14 +42,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Combining a .sharding_indexed. codec"),
     pytest.mark.usefixtures("access"),
 ]
-
-
-EXAMPLES = settings(
-    max_examples=int(os.environ.get("ZARRS_EXAMPLES", "300")),
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
 
 
 # ------------------------------------------------------------------------------------ random

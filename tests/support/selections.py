@@ -1,14 +1,24 @@
 """Selections of every kind, drawn at random, and what NumPy says of them."""
 
 import math
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import zarr
 from helpers import CORE_CHAINS, Chain, assert_same, chain_arguments, make_data
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from shards import SHARDING, Coords, Sharding
+
+EXAMPLES = settings(
+    max_examples=int(os.environ.get("ZARRS_EXAMPLES", "300")),
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+
 
 # ----------------------------------------------------------------------- what NumPy has to say
 
