@@ -66,7 +66,7 @@ CREATE: dict[str, Callable[[Any], Any]] = {
     "zeros": lambda g: g.zeros(name="new", shape=(4,)),
     "ones": lambda g: g.ones(name="new", shape=(4,)),
     "full": lambda g: g.full(name="new", shape=(4,), fill_value=3),
-    "zeros_like": lambda g: g.zeros_like(name="new", data=g["top"]),
+    "zeros_like": lambda g: g.zeros_like(name="new", data=np.zeros(4)),
 }
 
 
