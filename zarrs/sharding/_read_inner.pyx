@@ -134,11 +134,14 @@ cdef Status _fill_shard(
     cdef const Task* task = &tasks.items[shard.task]
     cdef Status status = _fill_wish(tasks, &shard.wish.select, shard.wish.data, space)
     cdef Py_ssize_t i
-    if shard.depth == 0:
-        for i in range(task.n_shares):
-            if status == OK:
-                status = _fill_wish(tasks, &task.shares[i].select,
-                                    tasks.data + task.shares[i].array_offset, space)
+    for i in range(task.n_shares if shard.depth == 0 else shard.n_others):
+        if status != OK:
+            break
+        if shard.depth == 0:
+            status = _fill_wish(tasks, &task.shares[i].select,
+                                tasks.data + task.shares[i].array_offset, space)
+        else:
+            status = _fill_wish(tasks, &shard.others[i].select, shard.others[i].data, space)
     return status
 
 
@@ -165,23 +168,23 @@ cdef inline const Wish* _wish_of(const ShardRead* shard, const InnerChunk* chunk
 cdef Status _split_wishes(const Tasks* tasks, ShardRead* shard, Py_ssize_t* n) noexcept nogil:
     # Finds out in how many inner chunks something is wanted, one counted for everybody who does.
     cdef const Task* task = &tasks.items[shard.task]
-    cdef Status status = split_selection(shard.chain.shard, &shard.wish.select, &shard.wish.split)
+    cdef Status status
     cdef Py_ssize_t i
-    cdef Wish* other
+    if shard.depth == 0 and task.n_shares > 0:
+        shard.others = <Wish*> calloc(task.n_shares, sizeof(Wish))
+        if shard.others == NULL:
+            return NO_MEMORY
+        shard.n_others = task.n_shares
+        for i in range(task.n_shares):
+            shard.others[i].select = task.shares[i].select
+            shard.others[i].data = tasks.data + task.shares[i].array_offset
+    status = split_selection(shard.chain.shard, &shard.wish.select, &shard.wish.split)
     n[0] = shard.wish.split.n
-    if shard.depth > 0 or task.n_shares == 0:
-        return status
-    shard.others = <Wish*> calloc(task.n_shares, sizeof(Wish))
-    if shard.others == NULL:
-        return NO_MEMORY
-    shard.n_others = task.n_shares
-    for i in range(task.n_shares):
-        other = &shard.others[i]
-        other.select = task.shares[i].select
-        other.data = tasks.data + task.shares[i].array_offset
+    for i in range(shard.n_others):
         if status == OK:
-            status = split_selection(shard.chain.shard, &other.select, &other.split)
-        n[0] += other.split.n
+            status = split_selection(
+                shard.chain.shard, &shard.others[i].select, &shard.others[i].split)
+        n[0] += shard.others[i].split.n
     return status
 
 
@@ -290,41 +293,65 @@ cdef void _open_shard(void* context, Py_ssize_t k, Workspace* space) noexcept no
         record_failure(tasks, shard.task, failure)
 
 
+cdef Status _pass_wishes(
+    const Tasks* tasks, const ShardRead* shard, Py_ssize_t first, Py_ssize_t count,
+    ShardRead* inner,
+) noexcept nogil:
+    # What everybody who wants something of an inner chunk wants of it, as it is a shard.
+    cdef const InnerChunk* chunk
+    cdef const Wish* wish
+    cdef Wish* passed
+    cdef Py_ssize_t i
+    inner.own_axes = <Axis*> malloc(count * max(tasks.ndim, 1) * sizeof(Axis))
+    if count > 1:
+        inner.others = <Wish*> calloc(count - 1, sizeof(Wish))
+    if inner.own_axes == NULL or (count > 1 and inner.others == NULL):
+        return NO_MEMORY
+    inner.n_others = count - 1
+    for i in range(count):
+        chunk = &shard.wanted[first + i]
+        wish = _wish_of(shard, chunk)
+        passed = &inner.wish if i == 0 else &inner.others[i - 1]
+        passed.data = wish.data
+        inner_selection(shard.chain.shard, &wish.select, &wish.split, chunk.number,
+                        inner.own_axes + i * tasks.ndim, &passed.select, &passed.data)
+    return OK
+
+
 cdef Py_ssize_t _next_shards(
     Tasks* tasks, ShardRead* shard, ShardRead* inner, Workspace* space,
 ) noexcept nogil:
     # Makes shards of the inner chunks of a shard; returns how many. Missing ones are filled.
     cdef const ShardSpec* spec = shard.chain.shard
     cdef Py_ssize_t n = 0
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i = 0
+    cdef Py_ssize_t first
     cdef const InnerChunk* chunk
-    cdef const Wish* wish
     cdef ShardRead* one
     cdef Status status
     cdef Failure* failure
-    for i in range(shard.n_wanted):
+    while i < shard.n_wanted:
         chunk = &shard.wanted[i]
         one = &inner[n]
         memset(one, 0, sizeof(ShardRead))
+        one.task = shard.task
+        one.depth = shard.depth + 1
+        first = i
+        i += 1
+        while i < shard.n_wanted and _is_repeated(shard, i):
+            i += 1
         failure = begin_failure(space)
         failure.stage = THE_FILE
-        one.own_axes = <Axis*> malloc(max(tasks.ndim, 1) * sizeof(Axis))
-        status = OK if one.own_axes != NULL else NO_MEMORY
-        if status == OK:
-            wish = _wish_of(shard, chunk)
-            one.wish.data = wish.data
-            inner_selection(spec, &wish.select, &wish.split, chunk.number, one.own_axes,
-                            &one.wish.select, &one.wish.data)
-            if chunk.size < 0:
-                status = _fill_wish(tasks, &one.wish.select, one.wish.data, space)
+        status = _pass_wishes(tasks, shard, first, i - first, one)
+        if status == OK and chunk.size < 0:
+            status = _fill_shard(tasks, one, space)
         if status != OK:
             failure.status = status
             record_failure(tasks, shard.task, failure)
         if status != OK or chunk.size < 0:
             free(one.own_axes)
+            free(one.others)
             continue
-        one.task = shard.task
-        one.depth = shard.depth + 1
         one.inner = chunk.position if shard.depth == 0 else shard.inner
         one.chain = spec.chain
         one.n = spec.inner_n
