@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from typing import Self
 
 from typing_extensions import disjoint_base
 
@@ -6,8 +7,8 @@ from typing_extensions import disjoint_base
 class Grid:
     ndim: int
     largest: int
-    def __init__(
-        self,
+    def __new__(
+        cls,
         shape: tuple[int, ...],
         chunks: tuple[int | Sequence[int], ...],
         order: tuple[int, ...],
@@ -15,4 +16,4 @@ class Grid:
         separator: str,
         leads: bool,
         encode: Callable[[tuple[int, ...]], str] | None = None,
-    ) -> None: ...
+    ) -> Self: ...

@@ -1,4 +1,4 @@
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from typing_extensions import disjoint_base
@@ -14,9 +14,9 @@ class Encoded:
 @disjoint_base
 class Settings:
     direct: bool
-    def __init__(
-        self, *, cached_files: int, direct: bool, sync: bool, max_gap: int, max_span: int
-    ) -> None: ...
+    def __new__(
+        cls, *, cached_files: int, direct: bool, sync: bool, max_gap: int, max_span: int
+    ) -> Self: ...
 
 @disjoint_base
 class Plan:

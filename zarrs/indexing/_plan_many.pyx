@@ -66,12 +66,12 @@ cdef int _number_chunks(list selections, _Shares shares) except -1:
     cdef Selected selected
     cdef Grid grid
     cdef Py_ssize_t n = 0
-    cdef Py_ssize_t i, number
+    cdef Py_ssize_t number, _i
     cdef int k
     for selected in selections:
         grid = selected.grid
         memset(at, 0, sizeof(at))
-        for i in range(selected.n_chunks):
+        for _i in range(selected.n_chunks):
             number = 0
             for k in range(grid.ndim):
                 number = number * grid.axes[k].n + selected.pieces[k][at[k]].chunk
@@ -91,14 +91,14 @@ cdef int _put_shares(Plan plan, list selections, list arrays, _Shares shares) ex
     cdef Places places
     cdef Share* share
     cdef Py_ssize_t n = 0
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, _i
     for selected, array in zip(selections, arrays):
         if array.shape != selected.shape:
             raise ValueError(f"expected an array of shape {selected.shape}, found {array.shape}")
         target = see_array(array, False)
         find_places(plan, selected, &target, &places)
         memset(at, 0, sizeof(at))
-        for i in range(selected.n_chunks):
+        for _i in range(selected.n_chunks):
             share = &shares.items[n]
             put_chunk(selected, &places, at, shares.axes + n * shares.ndim, &share.select,
                       &share.array_offset, shares.numbers + n * shares.ndim)

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
-    Turn = asyncio.Future[None] | threading.Event  # what somebody waits for
+    _Turn = asyncio.Future[None] | threading.Event  # what somebody waits for
 
-AnyTurn = TypeVar("AnyTurn", "asyncio.Future[None]", threading.Event)
+_AnyTurn = TypeVar("_AnyTurn", "asyncio.Future[None]", threading.Event)
 
 
 class KeyLocks:
@@ -28,7 +28,7 @@ class KeyLocks:
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
-        self._held: dict[str, deque[Turn] | None] = {}  # and who waits for it
+        self._held: dict[str, deque[_Turn] | None] = {}  # and who waits for it
 
     @asynccontextmanager
     async def hold(self, names: Iterable[str]) -> AsyncIterator[None]:
@@ -71,7 +71,7 @@ class KeyLocks:
                 self._leave(name, turn)
                 raise
 
-    def _take_or_queue(self, name: str, make_turn: Callable[[], AnyTurn]) -> AnyTurn | None:
+    def _take_or_queue(self, name: str, make_turn: Callable[[], _AnyTurn]) -> _AnyTurn | None:
         # None: the lock is taken. Otherwise it is when the turn comes.
         with self._mutex:
             if name not in self._held:
@@ -84,7 +84,7 @@ class KeyLocks:
             waiting.append(turn)
             return turn
 
-    def _leave(self, name: str, turn: Turn) -> None:
+    def _leave(self, name: str, turn: _Turn) -> None:
         # Of one who waits no longer; his turn may have come just now.
         with self._mutex:
             waiting = self._held[name]
