@@ -200,9 +200,9 @@ class Suite:
             sys.exit(2)
         pipeline = "zarrs" if zarrs else "default"
         counts = collections.Counter(name for test in outcomes.values() for name in test["used"])
-        using = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
-        seconds = time.monotonic() - start
-        print(f"{pipeline}: {len(outcomes)} tests in {seconds:.0f} s, using {using}", flush=True)
+        line = [f"{pipeline}: {len(outcomes)} tests in {time.monotonic() - start:.0f} s"]
+        line += [f"{count} used {name}" for name, count in sorted(counts.items())]
+        print(*line, sep=", ", flush=True)
         return outcomes
 
 

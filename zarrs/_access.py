@@ -13,6 +13,7 @@ import numpy as np
 from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import NDBuffer, default_buffer_prototype
 from zarr.core.buffer.cpu import buffer_prototype as numpy_prototype
+from zarr.core.chunk_grids import ChunkGrid
 from zarr.core.chunk_key_encodings import DefaultChunkKeyEncoding, V2ChunkKeyEncoding
 from zarr.core.config import config
 from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
@@ -31,6 +32,7 @@ from zarrs.storage._stores import file_prefix
 if TYPE_CHECKING:
     import zarr
     from zarr.core.buffer import BufferPrototype
+    from zarr.storage import StorePath
 
     from zarrs._core import Layout
     from zarrs._planner import Planner
@@ -53,6 +55,8 @@ class Access:
     ----------
     array : zarr.AsyncArray
         With this package's pipeline.
+    metadata : ArrayMetadata
+        The array's; others may change them meanwhile.
     planner : Planner
         The pipeline's.
 
@@ -62,16 +66,16 @@ class Access:
         If the array cannot be read and written directly.
     """
 
-    def __init__(self, array: zarr.AsyncArray[Any], planner: Planner) -> None:
-        self.metadata = array.metadata
+    def __init__(self, array: zarr.AsyncArray[Any], metadata: Any, planner: Planner) -> None:
+        self.metadata = metadata
         self._array_config = array.config
         self._planner = planner
         self._store = array.store_path.store
         self._root: Any = None  # of a local store, of which the prefix is known
         self._prefix = b""
-        self.order = array.metadata.order if array.metadata.zarr_format == 2 else array.config.order
-        self.dtype = array.metadata.dtype.to_native_dtype()
-        chunks = chunks_of(array)
+        self.order = metadata.order if metadata.zarr_format == 2 else array.config.order
+        self.dtype = metadata.dtype.to_native_dtype()
+        chunks = chunks_of(metadata)
         self._spec = self._spec_of(largest(chunks), numpy_prototype)
         self._chain = planner.chain_of(self._spec)
         if self._chain.reason:
@@ -85,7 +89,12 @@ class Access:
         self._reports_missing = not getattr(array.config, "read_missing_chunks", True)
         self._keeps_overhang = planner.keeps_overhang(self._chain)
         try:
-            self.grid = Grid(array.shape, chunks, tuple(self._chain.order), *key_parts(array))
+            self.grid = Grid(
+                metadata.shape,
+                chunks,
+                tuple(self._chain.order),
+                *key_parts(metadata, array.store_path),
+            )
         except (ValueError, OverflowError) as error:
             raise NoAccessError(str(error)) from error
         if self.grid.largest > MAX_CHUNK_BYTES // max(self._itemsize, 1):
@@ -214,6 +223,8 @@ class Access:
         bool
             Whether it is done; if not, zarr's own methods have to do it.
         """
+        if self._chain.strings and any(one.dtype is not out[0].dtype for one in out):
+            return False  # NumPy's strings are in the memory of their array's data type
         made = make_layout(self._chain, self._spec, out[0], reading=True)
         prefix = self._file_prefix()
         if isinstance(made, str) or isinstance(prefix, str):
@@ -278,12 +289,16 @@ class Access:
         )
 
 
-def chunks_of(array: zarr.AsyncArray[Any]) -> tuple[Any, ...]:
+def chunks_of(metadata: Any) -> tuple[Any, ...]:
     """Return along every axis the size of all chunks that are stored, or that of each."""
-    grid = getattr(array, "_chunk_grid", None)
-    if grid is None:  # zarr 3.1
-        return array.shards or array.chunks
-    return tuple(axis.size if hasattr(axis, "size") else axis.edges for axis in grid._dimensions)
+    grid_of: Any = getattr(ChunkGrid, "from_metadata", None)
+    if grid_of is not None:  # zarr before 3.4 has regular grids only
+        axes = grid_of(metadata)._dimensions
+        return tuple(axis.size if hasattr(axis, "size") else axis.edges for axis in axes)
+    chunks: tuple[int, ...] = (
+        metadata.chunks if metadata.zarr_format == 2 else metadata.chunk_grid.chunk_shape
+    )
+    return chunks
 
 
 def largest(chunks: tuple[Any, ...]) -> tuple[int, ...]:
@@ -291,20 +306,18 @@ def largest(chunks: tuple[Any, ...]) -> tuple[int, ...]:
     return tuple(one if isinstance(one, int) else max(one) for one in chunks)
 
 
-def key_parts(array: zarr.AsyncArray[Any]) -> tuple[str, str, bool, Any]:
+def key_parts(metadata: Any, store_path: StorePath) -> tuple[str, str, bool, Any]:
     """Return how keys of chunks are made: the last four parameters of `Grid`."""
-    metadata = array.metadata
-    path = array.store_path.path
-    head = f"{path}/" if path else ""
+    head = f"{store_path.path}/" if store_path.path else ""
+    only = "" if metadata.shape else "0"  # of an array without axes
     if type(metadata) is ArrayV2Metadata:
-        return f"{head}0" if not array.shape else head, metadata.dimension_separator, False, None
+        return head + only, metadata.dimension_separator, False, None
     encoding = metadata.chunk_key_encoding
     if type(metadata) is ArrayV3Metadata and type(encoding) is DefaultChunkKeyEncoding:
         return f"{head}c", encoding.separator, True, None
     if type(metadata) is ArrayV3Metadata and type(encoding) is V2ChunkKeyEncoding:
-        return f"{head}0" if not array.shape else head, encoding.separator, False, None
+        return head + only, encoding.separator, False, None
     encode = metadata.encode_chunk_key
-    store_path = array.store_path
     return head, "/", False, lambda numbers: (store_path / encode(numbers)).path
 
 

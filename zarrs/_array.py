@@ -46,14 +46,11 @@ class Array(zarr.Array[Any]):
 
     def __init__(self, async_array: zarr.AsyncArray[Any]) -> None:
         super().__init__(with_pipeline(async_array))
-        self._accessed: Any = None  # the metadata ...
-        self._found: Access | None = None  # ... of which this is the direct access
+        # Some metadata, and the direct access to the array that has them; None: there is none.
+        self._found: tuple[Any, Access | None] = (None, None)
 
-    def __getstate__(self) -> zarr.AsyncArray[Any]:
-        return self._async_array
-
-    def __setstate__(self, state: zarr.AsyncArray[Any]) -> None:
-        self.__init__(state)  # type: ignore[misc]
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_found": (None, None)}
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, zarr.Array):
@@ -305,13 +302,14 @@ class Array(zarr.Array[Any]):
     def _access(self) -> Access | None:
         # None: there is none. It is made anew when the metadata have changed, as in a resize.
         metadata = self._async_array.metadata
-        if self._accessed is not metadata:
+        known, access = self._found
+        if known is not metadata:
             try:
-                self._found = access_to(self._async_array)
+                access = access_to(self._async_array, metadata)
             except NoAccessError:
-                self._found = None
-            self._accessed = metadata
-        return self._found
+                access = None
+            self._found = metadata, access  # at once: other threads read
+        return access
 
     def _masked(self, access: Access, mask: Any) -> Selected | None:
         mask = mask[0] if isinstance(mask, tuple) and len(mask) == 1 else mask
@@ -325,7 +323,7 @@ class Array(zarr.Array[Any]):
         if grid is None:  # zarr 3.1
             grid = access.metadata.chunk_grid
         axes = BlockIndexer(selection, self.shape, grid).dim_indexers
-        return select_basic(access.grid, tuple(slice(a.start, a.stop, a.step) for a in axes))
+        return select_orthogonal(access.grid, tuple(slice(a.start, a.stop, a.step) for a in axes))
 
 
 def _read(access: Access, selected: Selected | None, out: Any, prototype: Any) -> Any:
@@ -343,8 +341,8 @@ def _flat(value: Any, dtype: np.dtype[Any]) -> Any:
     return value.reshape(-1) if isinstance(value, np.ndarray) and value.ndim > 1 else value
 
 
-def access_to(array: zarr.AsyncArray[Any]) -> Access:
-    """Return direct access to an array.
+def access_to(array: zarr.AsyncArray[Any], metadata: Any) -> Access:
+    """Return direct access to an array that has these metadata.
 
     Raises
     ------
@@ -354,7 +352,7 @@ def access_to(array: zarr.AsyncArray[Any]) -> Access:
     pipeline = array.codec_pipeline
     if type(pipeline) is not ZarrsCodecPipeline:
         raise NoAccessError(f"the array has a pipeline of its own, {type(pipeline).__name__}")
-    return Access(array, pipeline.planner)
+    return Access(array, metadata, pipeline.planner)
 
 
 def with_pipeline(array: zarr.AsyncArray[Any]) -> zarr.AsyncArray[Any]:

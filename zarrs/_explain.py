@@ -183,7 +183,7 @@ def _chunk_shape(array: Any) -> tuple[int, ...]:
 
 def _explain_access(array: Array) -> Part:
     try:
-        access_to(array.async_array)
+        access_to(array.async_array, array.metadata)
     except NoAccessError as reason:
         return Part("zarrs.Array", False, f"zarr's event loop, {reason}")
     return Part("zarrs.Array", True)

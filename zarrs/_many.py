@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +37,7 @@ def allocate_many(
     are_equal = len(set(shapes)) == 1
     if out is None:
         if not are_equal:
-            parts = [np.empty(shape, dtype) for shape in shapes]
+            parts = _allocate(shapes, dtype)
             return parts, parts
         result = np.empty((len(shapes), *shapes[0]), dtype)
         return result, [result[i, ...] for i in range(len(shapes))]
@@ -48,6 +50,19 @@ def allocate_many(
         raise ValueError("the selections have several shapes, so out must be a list of arrays")
     array = _memory_of(out, (len(shapes), *shapes[0]), dtype)
     return out, [array[i, ...] for i in range(len(shapes))]
+
+
+def _allocate(shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any]) -> list[NumPyArray]:
+    if dtype.kind != "T":
+        return [np.empty(shape, dtype) for shape in shapes]
+    # NumPy's strings are in the memory of their array's data type: one for all.
+    sizes = [math.prod(shape) for shape in shapes]
+    everything = np.empty(sum(sizes), dtype)
+    ends = accumulate(sizes)
+    return [
+        everything[end - size : end].reshape(shape)
+        for shape, size, end in zip(shapes, sizes, ends, strict=True)
+    ]
 
 
 def put_many(parts: list[Any], out: Any = None) -> Any:

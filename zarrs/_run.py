@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zarr.core.sync import sync
@@ -97,12 +98,12 @@ def write_now(job: Job, options: Options) -> None:
         run_coroutine(write(job, options))
         return
     store._check_writable()
-    with key_locks().hold_now(_lock_names(job, store)):
-        if job.plan.in_memory:
-            warn_if_not_synced(store, options)
-            _call(job, write_at_once, job, _client(job, store), options.max_workers)
-        else:
-            _call(job, job.execute, options.max_workers)
+    if job.plan.in_memory:
+        warn_if_not_synced(store, options)
+        work = partial(_call, job, write_at_once, job, _client(job, store), options.max_workers)
+    else:
+        work = partial(_call, job, job.execute, options.max_workers)
+    key_locks().holding(_lock_names(job, store), work)
     job.check()
 
 

@@ -3,6 +3,8 @@
 import asyncio
 import copy
 import pickle
+import random
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -18,8 +20,10 @@ from helpers import (
     ZARR_34,
     assert_same,
     create,
+    emit,
     make_data,
     newer,
+    run_child,
     stock_open,
     stock_read,
     stored_files,
@@ -36,6 +40,8 @@ from zarr.storage import LocalStore, LoggingStore, MemoryStore, WrapperStore
 import zarrs
 from zarrs import ZarrsCodecPipeline
 from zarrs.execution import _execute
+from zarrs.storage._key_locks import key_locks
+from zarrs.storage._stores import identity
 
 SHAPE, CHUNKS = (20, 30), (6, 7)
 DATA = make_data("<i4", SHAPE)
@@ -235,6 +241,22 @@ def test_they_are_arrays_of_zarr(array: zarrs.Array) -> None:
         hash(array)
 
 
+class Described(zarrs.Array):
+    """A user's own array."""
+
+    def __init__(self, array: Any, text: str) -> None:
+        super().__init__(array)
+        self.text = text
+
+
+def test_subclasses(array: zarrs.Array) -> None:
+    mine = Described(array.async_array, "mine")
+    assert_same(mine[3], DATA[3])
+    for other in (copy.copy(mine), pickle.loads(pickle.dumps(mine))):
+        assert other.text == "mine"
+        assert_same(other[3], DATA[3])
+
+
 @pytest.mark.parametrize("duplicate", [copy.copy, lambda a: pickle.loads(pickle.dumps(a))])
 def test_duplicates(array: zarrs.Array, duplicate: Callable[[Any], Any]) -> None:
     assert_same(array[3:5], DATA[3:5])
@@ -267,6 +289,29 @@ def test_resize_and_append(array: zarrs.Array) -> None:
     assert_same(array[24:, 9], expected[24:, 9])
     with pytest.raises(IndexError):
         array[27]
+
+
+def test_resized_while_others_look(array: zarrs.Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has found the old metadata does not hand them on to those who come later."""
+    begun, resized = threading.Event(), threading.Event()
+    real = zarrs._array.access_to
+
+    def slow(async_array: Any, metadata: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            begun.set()
+            resized.wait(10)
+        return real(async_array, metadata)
+
+    array._found = (None, None)
+    monkeypatch.setattr("zarrs._array.access_to", slow)
+    reader = threading.Thread(target=lambda: array[0, 0])
+    reader.start()
+    begun.wait(10)
+    array.resize((40, 30))
+    assert_same(array[30, 3:5], np.zeros(2, "<i4"))
+    resized.set()
+    reader.join()
+    assert array[...].shape == (40, 30)
 
 
 def test_opened_with_another_pipeline(tmp_path: Path) -> None:
@@ -368,6 +413,18 @@ def test_huge_arrays(native: None, tmp_path: Path) -> None:
     last: Any = ([2**62 - 1], [2**61], [3])
     assert_same(array.oindex[last], np.full((1, 1, 1), 7, "u1"))
     assert len(stored_files(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("size", [1, 2**20, 2**40 - 1])
+def test_the_longest_arrays(size: int) -> None:
+    """zarr's own methods read what is too long for sums of native numbers."""
+    for length in (2**62 + 1, 2**63 - 1):
+        array = zarrs.create_array({}, shape=(length,), chunks=(size,), dtype="u1")
+        assert_same(array[length - 5 :], np.zeros(5, "u1"))
+        assert_same(array[np.array([length - 1, 0, -1])], np.zeros(3, "u1"))
+        access = zarrs.explain(array).access
+        assert access is not None
+        assert "too long" in str(access)
 
 
 # ------------------------------------------------------------------------------------- other stores
@@ -550,6 +607,22 @@ def test_values_that_do_not_fit(array: zarrs.Array) -> None:
     assert_same(array[...], DATA)
 
 
+def test_writes_that_would_wait_for_themselves(native: None) -> None:
+    """A call that blocks an event loop cannot wait for a coroutine of that loop."""
+    array = zarrs.direct(create(MemoryStore(), CHAIN["zstd"], SHAPE, (20, 30), "<i4"))
+    name = f"{identity(array.store)} c/0/0"
+
+    async def work() -> None:
+        async with key_locks().hold([name]):
+            with pytest.raises(RuntimeError, match="await the methods"):
+                array[3] = 5
+        array[3] = 6
+
+    asyncio.run(work())
+    assert_same(array[3], np.full(30, 6, "<i4"))
+    assert key_locks().is_free
+
+
 def test_interrupted(native: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who interrupts a call gets his way when its threads have stopped."""
     array = zarrs.direct(create(tmp_path, CHAIN["zstd"], (4000, 1000), (10, 1000), "<f8"))
@@ -572,3 +645,43 @@ def test_interrupted(native: None, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(KeyboardInterrupt):
         array[...]
     assert ended.is_set()
+
+
+def child_signals(path: str) -> None:
+    """Write, interrupted at any moment; emit whether a lock or a call is left behind."""
+
+    class Interrupt(BaseException):
+        pass
+
+    def interrupt(*_: Any) -> None:
+        raise Interrupt
+
+    array = zarrs.direct(create(MemoryStore(), CHAIN["zstd"], (100,), (10,), "<i4"))
+    big = zarrs.direct(create(path, CHAIN["zstd"], (400, 1000), (10, 1000), "<i4"))
+    signal.signal(signal.SIGALRM, interrupt)
+    rng = random.Random(0)
+    count = 0
+    for i in range(300):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, rng.random() * 0.002 + 1e-6)
+            if i % 3:
+                array[0:95] = i
+            else:
+                big[...] = i
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except Interrupt:
+            count += 1
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    emit(count)
+    emit(key_locks().is_free)
+    array[...] = 1
+    big[...] = 1
+    time.sleep(2.5)
+    emit([t.name for t in threading.enumerate() if t.name.startswith("zarrs")])
+
+
+def test_signals_leave_nothing_behind(tmp_path: Path) -> None:
+    count, free, threads = run_child(child_signals, str(tmp_path)).check()
+    assert count > 30
+    assert free
+    assert threads == []

@@ -110,6 +110,19 @@ def test_strings(native: None, tmp_path: Path) -> None:
     assert found.tolist() == [values[a : a + 9].tolist() for a in (0, 3, 21)]
 
 
+def test_numpy_strings_of_several_shapes(native: None, tmp_path: Path) -> None:
+    """Their memory belongs to their data type, of which every array has its own."""
+    dtype = np.dtypes.StringDType()
+    values = np.array(["x" * (i % 40) + str(i) for i in range(60)], dtype)
+    array = zarrs.create_array(str(tmp_path), data=values, chunks=(7,))
+    wanted = [slice(0, 30), slice(10, 60), slice(5, 5)]
+    expected = [values[one].tolist() for one in wanted]
+    assert [one.tolist() for one in array.read_many(wanted)] == expected
+    out = [np.empty(len(one), array.dtype) for one in expected]
+    assert array.read_many(wanted, out=out) is out
+    assert [one.tolist() for one in out] == expected
+
+
 @pytest.mark.parametrize("name", ["zstd", "v2-zlib-F"])
 def test_missing_chunks(native: None, tmp_path: Path, name: str) -> None:
     array = zarrs.direct(create(tmp_path, CHAIN[name], SHAPE, (7, 5, 6), "<i4", fill_value=3))

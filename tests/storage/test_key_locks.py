@@ -27,7 +27,7 @@ def is_free(locks: KeyLocks, *names: str) -> bool:
         async with asyncio.timeout(2):
             async with locks.hold(names):
                 pass
-        return not locks._held
+        return locks.is_free
 
     return bool(run(main))
 
@@ -176,7 +176,7 @@ def test_cancelled_before_the_grant_arrives() -> None:
             await asyncio.get_running_loop().run_in_executor(None, thread.join, 10)
 
         asyncio.run(hold())
-        assert not locks._held
+        assert locks.is_free
 
 
 def test_a_waiter_whose_loop_is_closed() -> None:

@@ -13,7 +13,9 @@ import numpy as np
 cdef enum:
     DIGITS = 20  # of a number, with its separator
 
-cdef Py_ssize_t MAX_ITEMS = 1 << 60
+# So that sums of positions and sizes of chunks remain numbers.
+cdef Py_ssize_t MAX_EXTENT = <Py_ssize_t> 1 << 62
+cdef Py_ssize_t MAX_ITEMS = <Py_ssize_t> 1 << 60
 
 
 cdef class Grid:
@@ -38,7 +40,8 @@ cdef class Grid:
     Raises
     ------
     ValueError
-        If the array has too many axes, or too big chunks, or keys that no file can have.
+        If the array has too many or too long axes, or too big chunks, or keys that no file can
+        have.
     """
 
     def __cinit__(
@@ -72,6 +75,8 @@ cdef class Grid:
     cdef Py_ssize_t add_axis(self, GridAxis* axis, Py_ssize_t extent, object sizes) except -1:
         # Returns the size of the longest chunk.
         cdef Py_buffer view
+        if extent > MAX_EXTENT:
+            raise ValueError(f"an axis of {extent} items is too long for native code")
         axis.extent = extent
         if isinstance(sizes, int):
             axis.size = sizes
@@ -82,6 +87,8 @@ cdef class Grid:
         PyObject_GetBuffer(ends, &view, PyBUF_SIMPLE)
         axis.ends = <const Py_ssize_t*> view.buf
         PyBuffer_Release(&view)
+        if len(ends) == 0 or ends[len(ends) - 1] < extent:
+            raise ValueError(f"chunks of {sizes} items do not cover an axis of {extent}")
         axis.n = np.searchsorted(ends, extent) + 1 if extent > 0 else 0
         return max(sizes)
 

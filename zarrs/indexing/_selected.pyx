@@ -90,6 +90,8 @@ cdef class Selected:
         cdef Py_ssize_t done = 0
         cdef Py_ssize_t begin, end
         cdef Piece* piece
+        if count < 2:
+            step = 1
         if count > 0:
             most = chunk_with(axis, start + (count - 1) * step) - chunk_with(axis, start) + 1
         self.pieces[k] = <Piece*> _allocate(min(most, count), sizeof(Piece))
@@ -121,7 +123,7 @@ cdef class Selected:
         cdef bint rises = True
         cdef Py_ssize_t i
         self.lists[k] = positions
-        if not _load(array, axis.extent, positions):
+        if not _load(array, axis.extent, positions, n):
             return False
         for i in range(n):
             places[i] = i
@@ -185,16 +187,20 @@ cdef Py_ssize_t _cut_run(
     return last
 
 
-cdef bint _load(object array, Py_ssize_t extent, Py_ssize_t* positions) except -1:
-    # Copies positions, those from the end made to count from the start; returns whether all are
-    # in range(extent).
+cdef bint _load(
+    object array, Py_ssize_t extent, Py_ssize_t* positions, Py_ssize_t n,
+) except -1:
+    # Copies ``n`` positions, those from the end made to count from the start; returns whether all
+    # are in range(extent).
     cdef Py_buffer view
     cdef const Py_ssize_t* src
-    cdef Py_ssize_t i, n, position
+    cdef Py_ssize_t i, position
     cdef bint inside = True
     PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
     src = <const Py_ssize_t*> view.buf
-    n = view.len // <Py_ssize_t> sizeof(Py_ssize_t)
+    if view.len != n * <Py_ssize_t> sizeof(Py_ssize_t):
+        PyBuffer_Release(&view)
+        raise ValueError(f"expected {n} positions, found {view.len} bytes")
     with nogil:
         for i in range(n):
             position = src[i] + extent if src[i] < 0 else src[i]
@@ -206,10 +212,9 @@ cdef bint _load(object array, Py_ssize_t extent, Py_ssize_t* positions) except -
 
 cdef object _integers(object item):
     # A list or an array of integers as one of C order; None if it is neither.
-    if isinstance(item, list):
-        item = np.asarray(item)
-    elif not isinstance(item, _ndarray):
+    if not isinstance(item, (list, _ndarray)):
         return None
+    item = np.asarray(item)  # no subclass, which may have its own idea of what it holds
     if item.dtype.kind not in "iu" or (
         item.dtype.kind == "u" and item.size > 0 and item.max() > _most
     ):
@@ -217,42 +222,53 @@ cdef object _integers(object item):
     return np.ascontiguousarray(item, dtype=np.intp) if item.ndim else item.astype(np.intp)
 
 
+cdef struct Range:
+    # What is selected along an axis, before it is cut.
+    Py_ssize_t start
+    Py_ssize_t step
+    Py_ssize_t count
+    bint is_list  # which is cut already
+
+
 cdef bint _add_item(
-    Selected selected, int k, object item, Kind kind, bint* kept, bint* is_basic,
+    Selected selected, int k, object item, Kind kind, Range* range_, bint* kept, bint* is_basic,
 ) except -1:
-    # One axis; returns whether it is plain.
+    # One axis: a range, or a list that is cut at once; returns whether it is plain.
     cdef Py_ssize_t extent = selected.grid.axes[k].extent
-    cdef Py_ssize_t start, stop, step, count
+    cdef Py_ssize_t stop
     kept[0] = True
+    range_.is_list = False
     if PySlice_Check(item):
-        PySlice_Unpack(item, &start, &stop, &step)
-        if step < 1:
+        PySlice_Unpack(item, &range_.start, &stop, &range_.step)
+        if range_.step < 1:
             return False
-        count = PySlice_AdjustIndices(extent, &start, &stop, step)
-        selected.add_range(k, start, step, count)
+        range_.count = PySlice_AdjustIndices(extent, &range_.start, &stop, range_.step)
         return True
     if PyLong_CheckExact(item) or isinstance(item, _integer):
         is_basic[0] = is_basic[0] or not PyLong_CheckExact(item)
-        start = PyLong_AsSsize_t(item if PyLong_CheckExact(item) else int(item))
-        if start < 0:
-            start += extent
-        if not 0 <= start < extent:
-            return False
+        range_.start = PyLong_AsSsize_t(item if PyLong_CheckExact(item) else int(item))
+        if range_.start < 0:
+            range_.start += extent
+        range_.step = range_.count = 1
         kept[0] = False
-        selected.add_range(k, start, 1, 1)
-        return True
+        return 0 <= range_.start < extent
     if kind != ORTHOGONAL:
         return False
-    if isinstance(item, list):
-        item = np.asarray(item)
-    if not isinstance(item, _ndarray) or item.ndim != 1:
+    if not isinstance(item, (list, _ndarray)):
+        return False
+    item = np.asarray(item)
+    if item.ndim != 1:
         return False
     if item.dtype.kind == "b":
         if len(item) != extent or extent == 0:
             return False
         item = np.flatnonzero(item)
     item = _integers(item)
-    return item is not None and selected.add_list(k, item)
+    range_.is_list = True
+    if item is None:
+        return False
+    range_.count = len(item)
+    return selected.add_list(k, item)
 
 
 cdef Selected _select(Grid grid, object selection, Kind kind):
@@ -262,9 +278,11 @@ cdef Selected _select(Grid grid, object selection, Kind kind):
     cdef bint has_ellipsis = False
     cdef Py_ssize_t n = len(items)
     cdef bint kept = True
+    cdef bint is_empty = False
     cdef int k = 0
     cdef int last = 0
     cdef list shape = []
+    cdef Range ranges[MAX_NDIM]
     for item in items:
         if item is Ellipsis:
             if has_ellipsis:
@@ -280,26 +298,24 @@ cdef Selected _select(Grid grid, object selection, Kind kind):
         while k < last:
             if item is Ellipsis:
                 kept = True
-                selected.add_range(k, 0, 1, grid.axes[k].extent)
-            elif not _add_item(selected, k, item, kind, &kept, &is_basic):
+                ranges[k] = Range(0, 1, grid.axes[k].extent, False)
+            elif not _add_item(selected, k, item, kind, &ranges[k], &kept, &is_basic):
                 return None
+            is_empty = is_empty or ranges[k].count == 0
             selected.result_axis[k] = -1
             if kept:
                 selected.result_axis[k] = <int> len(shape)
-                shape.append(_length(selected, k))
+                shape.append(ranges[k].count)
             k += 1
+    if is_empty:
+        selected.n_chunks = 0
+    else:
+        for k in range(grid.ndim):
+            if not ranges[k].is_list:
+                selected.add_range(k, ranges[k].start, ranges[k].step, ranges[k].count)
     selected.shape = tuple(shape)
     selected.is_scalar = is_basic and kind != ORTHOGONAL and not shape
     return selected
-
-
-cdef Py_ssize_t _length(Selected selected, int k) noexcept:
-    # Of what is selected along an axis.
-    cdef Py_ssize_t n = 0
-    cdef Py_ssize_t i
-    for i in range(selected.n[k]):
-        n += selected.pieces[k][i].count
-    return n
 
 
 def select_item(Grid grid, object selection) -> Selected | None:
@@ -413,7 +429,9 @@ cdef tuple _point_arrays(Grid grid, tuple selection):
         if item is None:
             return None
         arrays.append(item)
-    return tuple(np.broadcast_arrays(*arrays))
+    arrays = list(np.broadcast_arrays(*arrays))
+    # Of no points zarr still looks whether what was broadcast is in the array.
+    return tuple(arrays) if arrays[0].size > 0 else None
 
 
 cdef Selected _select_points(Grid grid, tuple arrays):
@@ -433,7 +451,7 @@ cdef Selected _select_points(Grid grid, tuple arrays):
         total *= max(grid.axes[k].n, 1)
         array = np.ascontiguousarray(arrays[k]).reshape(-1)
         selected.lists[k] = positions[k] = <Py_ssize_t*> _allocate(n, sizeof(Py_ssize_t))
-        inside = inside and _load(array, grid.axes[k].extent, positions[k])
+        inside = inside and _load(array, grid.axes[k].extent, positions[k], n)
     if not inside:
         return None
     selected.points = <Py_ssize_t*> _allocate(n, sizeof(Py_ssize_t))

@@ -106,7 +106,7 @@ class _State:
         self._first: ThreadPoolExecutor | None = None
         self._others: ThreadPoolExecutor | None = None
         self._first_is_busy = False
-        self._calls = 0  # that have not ended
+        self._calls: set[Future[Any]] = set()  # that have not ended
         self._last_end = 0.0  # of a call
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()  # loops with whose end threads end
         self._loop: Callable[[], Any] = _no_loop  # a weak reference: which one looks after idleness
@@ -131,19 +131,23 @@ class _State:
             self._submit(call, run)
         except RuntimeError:  # `run` may be in a queue all the same, and about to be taken from it
             run()
+        except BaseException:  # a signal
+            call.cancel()
+            self._calls.discard(call)
+            raise
         return call
 
     def _submit(self, call: Future[T], run: Callable[[], None]) -> None:
         with self._lock:
-            self._calls += 1
+            self._calls.add(call)
             call.add_done_callback(self._has_ended)
             self._end_later()
             if self._first is None:
                 self.cpus = cpu_count()
                 self._first = ThreadPoolExecutor(1, "zarrs-first", self._keep_team)
             if not self._first_is_busy or self.cpus == 1:
-                self._first_is_busy = True
                 call.add_done_callback(self._first_is_idle)  # before anybody else learns of it
+                self._first_is_busy = True
                 self._first.submit(run)
                 return
             if self._others is None:
@@ -157,10 +161,10 @@ class _State:
     def _first_is_idle(self, _: Future[Any]) -> None:
         self._first_is_busy = False
 
-    def _has_ended(self, _: Future[Any]) -> None:
+    def _has_ended(self, call: Future[Any]) -> None:
         with self._lock:
             self._last_end = time.monotonic()
-            self._calls -= 1
+            self._calls.discard(call)
 
     def _end_later(self) -> None:
         # The caller's event loop looks after some time whether the threads are idle; a thread does
@@ -169,12 +173,13 @@ class _State:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             if self._watcher is None:
-                self._watcher = threading.Thread(
+                watcher = threading.Thread(
                     target=self._watch,
                     name="zarrs-idle",
                     daemon=True,  # the interpreter's end does not wait for it
                 )
-                self._watcher.start()
+                watcher.start()
+                self._watcher = watcher
             return
         if loop not in self._known:
             self._known.add(loop)
