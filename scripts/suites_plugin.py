@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, MutableMapping
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,9 @@ from suites import DEFAULT
 # Where tests that store in memory store their files: nobody needs to wait for a disk.
 RAM = "/dev/shm"
 
-# Of the test that runs: what it has used, "memory" for a `MemoryStore`, "zarrs" for the pipeline,
-# and "direct" for what an array did without it; the directory for what it stores in memory, if that
-# goes into files.
+# Of the test that runs: what it has used, "memory" for a `MemoryStore`, "selections" for zarr's own
+# methods of arrays that take one, "zarrs" for the pipeline, and "direct" for what an array did
+# without it; the directory for what it stores in memory, if that goes into files.
 used: set[str] = set()
 directories: list[Path] = []
 
@@ -99,16 +101,20 @@ def replace_pipeline() -> None:
     )
     pipelines[DEFAULT] = zarrs.ZarrsCodecPipeline
     for name in "read", "write":
-        note_calls(zarrs.ZarrsCodecPipeline, name)
+        note_calls(zarrs.ZarrsCodecPipeline, name, "zarrs")
+    for name in list(vars(zarr.Array)):
+        if re.fullmatch("__[gs]etitem__|[gs]et_.*_selection", name):
+            note_calls(zarr.Array, name, "selections")
 
 
-def note_calls(cls: type, name: str) -> None:
-    """Let calls of a coroutine method be seen."""
+def note_calls(cls: type, name: str, what: str) -> None:
+    """Let calls of a method be seen."""
     method = getattr(cls, name)
 
-    async def noting(*args: Any, **kwargs: Any) -> Any:
-        used.add("zarrs")
-        return await method(*args, **kwargs)
+    @wraps(method)
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        used.add(what)
+        return method(*args, **kwargs)
 
     setattr(cls, name, noting)
 

@@ -1,7 +1,7 @@
 """The table behind the locks of keys; see ``_key_locks.py``.
 
 It is compiled, since Python handles signals between its own instructions only: nothing here can be
-interrupted between taking a lock and remembering that, or between giving back one lock and the next.
+interrupted between taking a lock and remembering that, or between giving back one and the next.
 """
 
 import asyncio
