@@ -21,10 +21,11 @@ from zarrs.indexing._selected import (
 from zarrs.pipeline import ZarrsCodecPipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from zarr.core.buffer import BufferPrototype, NDBuffer
 
+    from zarrs.indexing._grid import Grid
     from zarrs.indexing._selected import Selected
 
 
@@ -63,14 +64,8 @@ class Array(zarr.Array[Any]):
 
     def __getitem__(self, selection: Any) -> Any:
         """Read a selection; see ``zarr.Array.__getitem__``."""
-        access = self._access()
-        if access is not None:
-            selected = select_item(access.grid, selection)
-            if selected is not None:
-                result = access.read(selected)
-                if result is not NotImplemented:
-                    return result
-        return super().__getitem__(selection)
+        result = self._read(select_item, selection)
+        return super().__getitem__(selection) if result is NotImplemented else result
 
     def get_basic_selection(
         self,
@@ -81,11 +76,9 @@ class Array(zarr.Array[Any]):
         fields: Any = None,
     ) -> Any:
         """Read integers and slices; see ``zarr.Array.get_basic_selection``."""
-        access = None if fields else self._access()
-        if access is not None:
-            result = _read(access, select_basic(access.grid, selection), out, prototype)
-            if result is not NotImplemented:
-                return result
+        result = self._read(select_basic, selection, out, fields, prototype)
+        if result is not NotImplemented:
+            return result
         return super().get_basic_selection(selection, out=out, prototype=prototype, fields=fields)
 
     def get_orthogonal_selection(
@@ -97,11 +90,9 @@ class Array(zarr.Array[Any]):
         prototype: BufferPrototype | None = None,
     ) -> Any:
         """Read a selection of each axis; see ``zarr.Array.get_orthogonal_selection``."""
-        access = None if fields else self._access()
-        if access is not None:
-            result = _read(access, select_orthogonal(access.grid, selection), out, prototype)
-            if result is not NotImplemented:
-                return result
+        result = self._read(select_orthogonal, selection, out, fields, prototype)
+        if result is not NotImplemented:
+            return result
         return super().get_orthogonal_selection(
             selection, out=out, fields=fields, prototype=prototype
         )
@@ -116,13 +107,12 @@ class Array(zarr.Array[Any]):
     ) -> Any:
         """Read points; see ``zarr.Array.get_coordinate_selection``."""
         access = None if fields else self._access()
-        if access is not None:
-            points = select_points(access.grid, selection)
-            if points is not None:
-                selected, shape = points
-                result = access.read(selected, out, prototype)
-                if result is not NotImplemented:
-                    return (np.asarray if out is None else np.array)(result).reshape(shape)
+        points = None if access is None else select_points(access.grid, selection)
+        if access is not None and points is not None:
+            selected, shape = points
+            result = access.read(selected, out, prototype)
+            if result is not NotImplemented:
+                return (np.asarray if out is None else np.array)(result).reshape(shape)
         return super().get_coordinate_selection(
             selection, out=out, fields=fields, prototype=prototype
         )
@@ -136,11 +126,9 @@ class Array(zarr.Array[Any]):
         prototype: BufferPrototype | None = None,
     ) -> Any:
         """Read where a mask is true; see ``zarr.Array.get_mask_selection``."""
-        access = None if fields else self._access()
-        if access is not None:
-            result = _read(access, self._masked(access, mask), out, prototype)
-            if result is not NotImplemented:
-                return result
+        result = self._read(self._select_masked, mask, out, fields, prototype)
+        if result is not NotImplemented:
+            return result
         return super().get_mask_selection(mask, out=out, fields=fields, prototype=prototype)
 
     def get_block_selection(
@@ -152,11 +140,9 @@ class Array(zarr.Array[Any]):
         prototype: BufferPrototype | None = None,
     ) -> Any:
         """Read whole chunks; see ``zarr.Array.get_block_selection``."""
-        access = None if fields else self._access()
-        if access is not None:
-            result = _read(access, self._blocks(access, selection), out, prototype)
-            if result is not NotImplemented:
-                return result
+        result = self._read(self._select_blocks, selection, out, fields, prototype)
+        if result is not NotImplemented:
+            return result
         return super().get_block_selection(selection, out=out, fields=fields, prototype=prototype)
 
     def read_many(self, selections: Iterable[Any], out: Any = None) -> Any:
@@ -218,14 +204,10 @@ class Array(zarr.Array[Any]):
 
     def __setitem__(self, selection: Any, value: Any) -> None:
         """Write to a selection; see ``zarr.Array.__setitem__``."""
-        access = self._access()
-        if access is not None:
-            selected = select_item(access.grid, selection)
-            if isinstance(value, zarr.Array):
-                value = np.asarray(value)
-            if selected is not None and access.write(selected, value, None):
-                return
-        super().__setitem__(selection, value)
+        if isinstance(value, zarr.Array):
+            value = np.asarray(value)
+        if not self._write(select_item, selection, value):
+            super().__setitem__(selection, value)
 
     def set_basic_selection(
         self,
@@ -236,10 +218,7 @@ class Array(zarr.Array[Any]):
         prototype: BufferPrototype | None = None,
     ) -> None:
         """Write to integers and slices; see ``zarr.Array.set_basic_selection``."""
-        access = None if fields else self._access()
-        if access is None or not _write(
-            access, select_basic(access.grid, selection), value, prototype
-        ):
+        if not self._write(select_basic, selection, value, fields, prototype):
             super().set_basic_selection(selection, value, fields=fields, prototype=prototype)
 
     def set_orthogonal_selection(
@@ -251,10 +230,7 @@ class Array(zarr.Array[Any]):
         prototype: BufferPrototype | None = None,
     ) -> None:
         """Write to a selection of each axis; see ``zarr.Array.set_orthogonal_selection``."""
-        access = None if fields else self._access()
-        if access is None or not _write(
-            access, select_orthogonal(access.grid, selection), value, prototype
-        ):
+        if not self._write(select_orthogonal, selection, value, fields, prototype):
             super().set_orthogonal_selection(selection, value, fields=fields, prototype=prototype)
 
     def set_coordinate_selection(
@@ -266,9 +242,8 @@ class Array(zarr.Array[Any]):
         prototype: BufferPrototype | None = None,
     ) -> None:
         """Write to points; see ``zarr.Array.set_coordinate_selection``."""
-        access = None if fields else self._access()
-        points = None if access is None else select_points(access.grid, selection)
-        if points is None or not _write(access, points[0], _flat(value, self.dtype), prototype):
+        flat = _flat(value, self.dtype)
+        if not self._write(_select_points, selection, flat, fields, prototype):
             super().set_coordinate_selection(selection, value, fields=fields, prototype=prototype)
 
     def set_mask_selection(
@@ -280,8 +255,7 @@ class Array(zarr.Array[Any]):
         prototype: BufferPrototype | None = None,
     ) -> None:
         """Write where a mask is true; see ``zarr.Array.set_mask_selection``."""
-        access = None if fields else self._access()
-        if access is None or not _write(access, self._masked(access, mask), value, prototype):
+        if not self._write(self._select_masked, mask, value, fields, prototype):
             super().set_mask_selection(mask, value, fields=fields, prototype=prototype)
 
     def set_block_selection(
@@ -293,8 +267,7 @@ class Array(zarr.Array[Any]):
         prototype: BufferPrototype | None = None,
     ) -> None:
         """Write whole chunks; see ``zarr.Array.set_block_selection``."""
-        access = None if fields else self._access()
-        if access is None or not _write(access, self._blocks(access, selection), value, prototype):
+        if not self._write(self._select_blocks, selection, value, fields, prototype):
             super().set_block_selection(selection, value, fields=fields, prototype=prototype)
 
     # How.
@@ -311,27 +284,53 @@ class Array(zarr.Array[Any]):
             self._found = metadata, access  # at once: other threads read
         return access
 
-    def _masked(self, access: Access, mask: Any) -> Selected | None:
+    def _read(
+        self,
+        select: Callable[[Grid, Any], Selected | None],
+        selection: Any,
+        out: Any = None,
+        fields: Any = None,
+        prototype: BufferPrototype | None = None,
+    ) -> Any:
+        # NotImplemented: zarr's own method has to do it.
+        access = None if fields else self._access()
+        selected = None if access is None else select(access.grid, selection)
+        if access is None or selected is None:
+            return NotImplemented
+        return access.read(selected, out, prototype)
+
+    def _write(
+        self,
+        select: Callable[[Grid, Any], Selected | None],
+        selection: Any,
+        value: Any,
+        fields: Any = None,
+        prototype: BufferPrototype | None = None,
+    ) -> bool:
+        # False: zarr's own method has to do it.
+        access = None if fields else self._access()
+        selected = None if access is None else select(access.grid, selection)
+        if access is None or selected is None:
+            return False
+        return access.write(selected, value, prototype)
+
+    def _select_masked(self, grid: Grid, mask: Any) -> Selected | None:
         mask = mask[0] if isinstance(mask, tuple) and len(mask) == 1 else mask
         if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != self.shape:
             return None
-        points = select_points(access.grid, np.nonzero(mask) if mask.ndim else ())
-        return None if points is None else points[0]
+        return _select_points(grid, np.nonzero(mask)) if mask.ndim else None
 
-    def _blocks(self, access: Access, selection: Any) -> Selected | None:
-        grid = getattr(self._async_array, "_chunk_grid", None)
-        if grid is None:  # zarr 3.1
-            grid = access.metadata.chunk_grid
-        axes = BlockIndexer(selection, self.shape, grid).dim_indexers
-        return select_orthogonal(access.grid, tuple(slice(a.start, a.stop, a.step) for a in axes))
-
-
-def _read(access: Access, selected: Selected | None, out: Any, prototype: Any) -> Any:
-    return NotImplemented if selected is None else access.read(selected, out, prototype)
+    def _select_blocks(self, grid: Grid, selection: Any) -> Selected | None:
+        blocks: Any = getattr(self._async_array, "_chunk_grid", None)
+        if blocks is None:  # zarr 3.1
+            blocks = self.metadata.chunk_grid
+        axes = BlockIndexer(selection, self.shape, blocks).dim_indexers
+        return select_orthogonal(grid, tuple(slice(a.start, a.stop, a.step) for a in axes))
 
 
-def _write(access: Access | None, selected: Selected | None, value: Any, prototype: Any) -> bool:
-    return access is not None and selected is not None and access.write(selected, value, prototype)
+def _select_points(grid: Grid, selection: Any) -> Selected | None:
+    points = select_points(grid, selection)
+    return None if points is None else points[0]
 
 
 def _flat(value: Any, dtype: np.dtype[Any]) -> Any:
