@@ -140,12 +140,28 @@ def test_compare(suites: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
         suite.run(["sample_test.py", "-k", "no_such_test"], zarrs=True)
     assert "no tests ran" in capsys.readouterr().out
 
-    again = list(load("zarr_tests").for_files(everything.ours))
-    assert set(again) == {ONE, OTHER, INTO}
+    zarr_tests = load("zarr_tests")
+    again = list(zarr_tests.for_files(everything.ours))
+    assert set(again) == {ONE, OTHER, INTO} == set(zarr_tests.for_direct(everything.ours))
     in_files = suite.run([*suite.only(again), "--memory-in-files"])
     assert {test: result["outcome"] for test, result in in_files.items()} == dict.fromkeys(
         again, "passed"
     )
+    for options in ["--direct"], ["--direct", "--memory-in-files"]:
+        directly = suite.run([*suite.only(again), *options], zarrs=True)
+        assert {test: (result["outcome"], result["used"]) for test, result in directly.items()} == {
+            test: ("passed", ["direct", "memory"]) for test in again
+        }
+
+
+def test_for_direct(suites: Any) -> None:
+    outcomes = {
+        "a": {"used": ["memory", "selections", "zarrs"]},
+        "b": {"used": ["selections"]},
+        "c": {"used": ["zarrs"]},
+        "d": {"used": ["memory"]},
+    }
+    assert list(load("zarr_tests").for_direct(outcomes)) == ["a", "b", "c"]
 
 
 def test_for_files(suites: Any) -> None:
