@@ -192,6 +192,8 @@ class Access:
             return False
         if not _buffers_are_numpy():
             return False
+        if getattr(self.metadata, "_stored_document", None) is not None:
+            return False  # what is stored of the metadata is invalid: zarr repairs it first
         value = as_values(value, self.dtype)
         made = make_layout(self._chain, self._spec, value, reading=False)
         if isinstance(made, str):

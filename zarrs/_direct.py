@@ -66,7 +66,9 @@ def direct(node: zarr.Array[Any] | zarr.Group) -> Array | Group:
     Parameters
     ----------
     node : zarr.Array or zarr.Group
-        It shares its store and its metadata with what is returned.
+        It shares its store with what is returned, and its metadata if it has this pipeline. If it
+        has another one, each knows the shape and the attributes from when it was opened, and its
+        own changes.
 
     Returns
     -------

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import json
 import pickle
 import random
 import signal
@@ -646,6 +647,29 @@ def test_interrupted(native: None, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(KeyboardInterrupt):
         array[...]
     assert ended.is_set()
+
+
+@pytest.mark.skipif(not ZARR_34, reason="zarr 3.1 repairs no metadata")
+@pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")
+def test_metadata_are_repaired_before_chunks_are_written(tmp_path: Path) -> None:
+    """As with zarr: what was stored meanwhile by others is not mistaken for what was read."""
+    made = zarr.create_array(str(tmp_path), shape=(3,), chunks=(1,), dtype="i2", zarr_format=2)
+    file = tmp_path / ".zarray"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "chunks": [0]}))
+    array = zarrs.open_array(str(tmp_path), mode="r+")
+    assert_same(array[:], np.zeros(3, "i2"))
+    array[0] = 9
+    assert json.loads(file.read_text())["chunks"] == [1]
+    array[1:] = 8
+    assert_same(made[:], np.array([9, 8, 8], "i2"))
+    file.write_text(json.dumps({**json.loads(file.read_text()), "chunks": [0]}))
+    stale = zarrs.open_array(str(tmp_path), mode="r+")
+    zarr.create_array(
+        str(tmp_path), shape=(3,), chunks=(3,), dtype="i2", zarr_format=2, overwrite=True
+    )
+    with pytest.raises(ValueError, match="Nothing was stored"):
+        stale[:] = [1, 2, 3]
+    assert_same(zarr.open_array(str(tmp_path))[:], np.zeros(3, "i2"))
 
 
 def child_signals(path: str) -> None:
