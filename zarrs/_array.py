@@ -359,7 +359,7 @@ def access_to(array: zarr.AsyncArray[Any], metadata: Any) -> Access:
 
 
 def with_pipeline(array: zarr.AsyncArray[Any]) -> zarr.AsyncArray[Any]:
-    """Return an array that shares store and metadata with another, and has this pipeline."""
+    """Return an array itself if it has this pipeline, else one like it that has."""
     if isinstance(array.codec_pipeline, ZarrsCodecPipeline):
         return array
     metadata = array.metadata

@@ -416,17 +416,17 @@ def test_huge_arrays(native: None, tmp_path: Path) -> None:
     assert len(stored_files(tmp_path)) == 1
 
 
-@pytest.mark.skipif(not ZARR_34, reason="zarr 3.1 cannot read them")
 @pytest.mark.parametrize("size", [1, 2**20, 2**40 - 1])
 def test_the_longest_arrays(size: int) -> None:
     """zarr's own methods read what is too long for sums of native numbers."""
     for length in (2**62 + 1, 2**63 - 1):
         array = zarrs.create_array({}, shape=(length,), chunks=(size,), dtype="u1")
-        assert_same(array[length - 5 :], np.zeros(5, "u1"))
-        assert_same(array[np.array([length - 1, 0, -1])], np.zeros(3, "u1"))
         access = zarrs.explain(array).access
         assert access is not None
         assert "too long" in str(access)
+        if ZARR_34:  # those of zarr 3.1 return other values, or raise
+            assert_same(array[length - 5 :], np.zeros(5, "u1"))
+            assert_same(array[np.array([length - 1, 0, -1])], np.zeros(3, "u1"))
 
 
 # ------------------------------------------------------------------------------------- other stores

@@ -318,28 +318,27 @@ cdef Selected _select(Grid grid, object selection, Kind kind):
     return selected
 
 
-def select_item(Grid grid, object selection) -> Selected | None:
-    """What ``array[selection]`` means, if it is made of integers, slices and an ellipsis."""
+cdef Selected _select_plain(Grid grid, object selection, Kind kind):
+    # None also of what cannot be understood: zarr raises what it deserves.
     try:
-        return _select(grid, selection, ITEM)
+        return _select(grid, selection, kind)
     except (TypeError, OverflowError, ValueError):
         return None
+
+
+def select_item(Grid grid, object selection) -> Selected | None:
+    """What ``array[selection]`` means, if it is made of integers, slices and an ellipsis."""
+    return _select_plain(grid, selection, ITEM)
 
 
 def select_basic(Grid grid, object selection) -> Selected | None:
     """What a basic selection means: integers, slices and an ellipsis."""
-    try:
-        return _select(grid, selection, BASIC)
-    except (TypeError, OverflowError, ValueError):
-        return None
+    return _select_plain(grid, selection, BASIC)
 
 
 def select_orthogonal(Grid grid, object selection) -> Selected | None:
     """What an orthogonal selection means, which can have lists and masks of one axis, too."""
-    try:
-        return _select(grid, selection, ORTHOGONAL)
-    except (TypeError, OverflowError, ValueError):
-        return None
+    return _select_plain(grid, selection, ORTHOGONAL)
 
 
 # ---------------------------------------------------------------------------------------------
