@@ -17,6 +17,8 @@ direct, open, open_array, open_group, create_array
     From an open array or group of zarr's, or by opening or creating one, to `Array` and `Group`.
 Array, Group
     zarr's arrays and groups, read and written in the calling thread.
+ChunkCache
+    Where they keep decoded chunks, if they are asked to.
 explain, Explanation, GroupExplanation, Part
     What of an array's reading and writing runs natively, and why the rest does not.
 ChunkError
@@ -39,6 +41,7 @@ from zarrs._version import __version__
 
 __all__ = [
     "Array",
+    "ChunkCache",
     "ChunkError",
     "Explanation",
     "Group",
@@ -67,6 +70,7 @@ try:
     from zarrs._array import Array
     from zarrs._direct import Group, create_array, direct, open, open_array, open_group
     from zarrs._explain import Explanation, GroupExplanation, explain
+    from zarrs.caching._chunk_cache import ChunkCache
     from zarrs.codecs._chain import Part
     from zarrs.pipeline import ZarrsCodecPipeline
     from zarrs.runtime._errors import ChunkError, NotNativeError

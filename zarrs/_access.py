@@ -22,12 +22,15 @@ from zarr.storage import LocalStore
 from zarrs import _run
 from zarrs._layout import make_layout
 from zarrs._planner import MAX_CHUNK_BYTES
+from zarrs.caching._chunk_cache import Section
 from zarrs.execution import _execute
-from zarrs.execution._job import is_tiny
+from zarrs.execution._job import INLINE_BYTES, INLINE_CHUNKS, is_tiny
 from zarrs.indexing._grid import Grid
+from zarrs.indexing._plan import Plan
 from zarrs.indexing._plan_many import plan_many
 from zarrs.indexing._plan_selected import plan_selected
-from zarrs.storage._stores import file_prefix
+from zarrs.runtime._errors import ChunkError
+from zarrs.storage._stores import file_prefix, identity
 
 if TYPE_CHECKING:
     import zarr
@@ -36,8 +39,8 @@ if TYPE_CHECKING:
 
     from zarrs._core import Layout
     from zarrs._planner import Planner
+    from zarrs.caching._chunk_cache import ChunkCache
     from zarrs.execution._job import Job
-    from zarrs.indexing._plan import Plan
     from zarrs.indexing._selected import Selected
 
 # What `zarr.config` says where buffers are NumPy's; to ask zarr for them takes longer than a plan.
@@ -59,6 +62,8 @@ class Access:
         The array's; others may change them meanwhile.
     planner : Planner
         The pipeline's.
+    cache : ChunkCache, optional
+        Where decoded chunks are kept.
 
     Raises
     ------
@@ -66,7 +71,13 @@ class Access:
         If the array cannot be read and written directly.
     """
 
-    def __init__(self, array: zarr.AsyncArray[Any], metadata: Any, planner: Planner) -> None:
+    def __init__(
+        self,
+        array: zarr.AsyncArray[Any],
+        metadata: Any,
+        planner: Planner,
+        cache: ChunkCache | None = None,
+    ) -> None:
         self.metadata = metadata
         self._array_config = array.config
         self._planner = planner
@@ -106,6 +117,7 @@ class Access:
             if isinstance(made, str):
                 raise NoAccessError(made)
             self._layout = made[0]
+        self._section = None if cache is None else Section(cache, identity(self._store))
 
     def read(
         self, selected: Selected, out: Any = None, prototype: BufferPrototype | None = None
@@ -148,15 +160,40 @@ class Access:
             plan = self._plan(selected, array, layout, writing=False)
             if plan is None:
                 return NotImplemented
-            was_tiny = self._read_if_tiny(plan, layout)
-            if not was_tiny or plan.has_failed:
-                job = self._planner.read_job(plan, self._chain, layout, spec, self._store)
-                if was_tiny:
-                    job.check()
-                _run.read_now(job, self._planner.options)
+            try:
+                self._run_read(plan, layout, spec, self._section)
+            except ChunkError:
+                if self._section is None:
+                    raise
+                # The fault may be that of an index which was kept and has been replaced since.
+                self._section.forget(plan.keys)
+                plan = self._plan(selected, array, layout, writing=False)
+                assert plan is not None
+                self._run_read(plan, layout, spec, None)
             if self._reports_missing and plan.has_missing():
                 return NotImplemented
         return result[()] if selected.is_scalar else result
+
+    def _run_read(
+        self, plan: Plan, layout: Layout, spec: ArraySpec, section: Section | None
+    ) -> None:
+        if section is not None:
+            plan.use_cache(section)
+            if self._read_if_kept(plan, layout):
+                return
+        was_tiny = self._read_if_tiny(plan, layout)
+        if not was_tiny or plan.has_failed:
+            job = self._planner.read_job(plan, self._chain, layout, spec, self._store)
+            if was_tiny:
+                job.check()
+            _run.read_now(job, self._planner.options)
+
+    def _read_if_kept(self, plan: Plan, layout: Layout) -> bool:
+        # A little of chunks that are kept is copied in less time than it takes to make a job.
+        if self._chain.strings or plan.n_units > INLINE_CHUNKS or plan.array.nbytes > INLINE_BYTES:
+            return False
+        _execute.read(plan, self._chain.reader, layout, 1, only_kept=True)
+        return plan.is_done and not plan.has_failed
 
     def _read_if_tiny(self, plan: Plan, layout: Layout) -> bool:
         # A few small chunks of files are read in less time than it takes to make a job.
@@ -232,20 +269,27 @@ class Access:
         if isinstance(made, str) or isinstance(prefix, str):
             return False
         layout, first = made
-        plan = plan_many(
-            selections,
-            out,
-            first.dtype.itemsize if self._chain.strings else self._itemsize,
-            prefix,
-            self._chain.reader.shard,
-        )
-        if isinstance(plan, str):
-            return False
-        if plan is not None:
-            job = self._planner.read_job(plan, self._chain, layout, self._spec, self._store)
-            _run.read_now(job, self._planner.options)
-            return not (self._reports_missing and plan.has_missing())
-        return True
+        itemsize = first.dtype.itemsize if self._chain.strings else self._itemsize
+        shard = self._chain.reader.shard
+        plan = plan_many(selections, out, itemsize, prefix, shard)
+        if plan is None or isinstance(plan, str):
+            return plan is None
+        try:
+            self._run_read_many(plan, layout, self._section)
+        except ChunkError:
+            if self._section is None:
+                raise
+            self._section.forget(plan.keys)  # as in `read`
+            plan = plan_many(selections, out, itemsize, prefix, shard)
+            assert isinstance(plan, Plan)
+            self._run_read_many(plan, layout, None)
+        return not (self._reports_missing and plan.has_missing())
+
+    def _run_read_many(self, plan: Plan, layout: Layout, section: Section | None) -> None:
+        if section is not None:
+            plan.use_cache(section)
+        job = self._planner.read_job(plan, self._chain, layout, self._spec, self._store)
+        _run.read_now(job, self._planner.options)
 
     def _plan(
         self, selected: Selected, array: np.ndarray[Any, Any], layout: Layout, *, writing: bool

@@ -12,6 +12,7 @@ from zarr.core.indexing import BlockIndexer
 
 from zarrs._access import Access, NoAccessError
 from zarrs._many import allocate_many, put_many
+from zarrs.caching._chunk_cache import ChunkCache
 from zarrs.indexing._selected import (
     select_basic,
     select_item,
@@ -43,10 +44,20 @@ class Array(zarr.Array[Any]):
     ----------
     async_array : zarr.AsyncArray
         The array. If it was opened with another pipeline, a copy of it with this one is used.
+    cache_bytes : int or ChunkCache, default 0
+        See `zarrs.direct`.
+
+    Raises
+    ------
+    ValueError
+        If `cache_bytes` is no number of bytes.
     """
 
-    def __init__(self, async_array: zarr.AsyncArray[Any]) -> None:
+    def __init__(
+        self, async_array: zarr.AsyncArray[Any], cache_bytes: int | ChunkCache = 0
+    ) -> None:
         super().__init__(with_pipeline(async_array))
+        self._cache = cache_of(cache_bytes)
         # Some metadata, and the direct access to the array that has them; None: there is none.
         self._found: tuple[Any, Access | None] = (None, None)
 
@@ -63,6 +74,24 @@ class Array(zarr.Array[Any]):
         )
 
     __hash__ = None  # type: ignore[assignment]  # as of zarr's, which can be changed
+
+    @property
+    def cache(self) -> ChunkCache | None:
+        """Where decoded chunks are kept; None: they are not."""
+        return self._cache
+
+    # Of what zarr makes of an array, another one of the same chunks.
+
+    def with_config(self, config: Any) -> Array:
+        """Return the array with other settings; see ``zarr.Array.with_config``."""
+        return self._again(self._async_array.with_config(config))
+
+    def update_attributes(self, new_attributes: dict[str, Any]) -> Array:
+        """Change attributes; see ``zarr.Array.update_attributes``."""
+        return self._again(super().update_attributes(new_attributes).async_array)
+
+    def _again(self, array: zarr.AsyncArray[Any]) -> Array:
+        return Array(array, 0 if self._cache is None else self._cache)
 
     # Reading.
 
@@ -282,7 +311,7 @@ class Array(zarr.Array[Any]):
         known, access = self._found
         if known is not metadata:
             try:
-                access = access_to(self._async_array, metadata)
+                access = access_to(self._async_array, metadata, self._cache)
             except NoAccessError:
                 access = None
             self._found = metadata, access  # at once: other threads read
@@ -344,7 +373,23 @@ def _flat(value: Any, dtype: np.dtype[Any]) -> Any:
     return value.reshape(-1) if isinstance(value, np.ndarray) and value.ndim > 1 else value
 
 
-def access_to(array: zarr.AsyncArray[Any], metadata: Any) -> Access:
+def cache_of(cache_bytes: int | ChunkCache) -> ChunkCache | None:
+    """Return the cache that is asked for; None: none is.
+
+    Raises
+    ------
+    ValueError
+        If `cache_bytes` is no number of bytes.
+    """
+    if isinstance(cache_bytes, ChunkCache):
+        return cache_bytes
+    is_off = type(cache_bytes) is int and cache_bytes == 0
+    return None if is_off else ChunkCache(cache_bytes)
+
+
+def access_to(
+    array: zarr.AsyncArray[Any], metadata: Any, cache: ChunkCache | None = None
+) -> Access:
     """Return direct access to an array that has these metadata.
 
     Raises
@@ -355,7 +400,7 @@ def access_to(array: zarr.AsyncArray[Any], metadata: Any) -> Access:
     pipeline = array.codec_pipeline
     if type(pipeline) is not ZarrsCodecPipeline:
         raise NoAccessError(f"the array has a pipeline of its own, {type(pipeline).__name__}")
-    return Access(array, metadata, pipeline.planner)
+    return Access(array, metadata, pipeline.planner, cache)
 
 
 def with_pipeline(array: zarr.AsyncArray[Any]) -> zarr.AsyncArray[Any]:

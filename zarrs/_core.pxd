@@ -251,6 +251,14 @@ cdef struct Buffer:
     size_t capacity
 
 
+# What tells a file from the one that takes its place.
+cdef struct FileStamp:
+    uint64_t inode
+    int64_t size
+    int64_t seconds  # when it was changed
+    int64_t nanoseconds
+
+
 # Where encoded bytes are: in memory, or in an open file.
 cdef struct Input:
     const uint8_t* data  # NULL: in a file
@@ -259,6 +267,7 @@ cdef struct Input:
     int fd
     bint direct  # the file was opened with O_DIRECT
     void* handle  # by what the cache of open files knows it; NULL: it is not in there
+    FileStamp stamp  # of the file; in memory, zeros
 
 
 cdef struct FileOptions:
@@ -350,7 +359,9 @@ cdef struct Task:
     bint whole  # what the array has of the chunk is selected
     bint complete  # nothing of what is stored survives a write
     bint covers  # the selection is all of the decoded chunk
-    bint empty  # nothing is selected
+    bint empty  # nothing is selected, or it has been read already
+    const char* key  # and its hash, if there is a cache of decoded chunks
+    uint64_t key_hash
     Failure failure
 
 
@@ -373,6 +384,10 @@ cdef struct Tasks:
     Py_ssize_t max_gap  # of two ranges of a shard that are read in one go
     Py_ssize_t max_span  # of all ranges that are
     Py_ssize_t* first_failed  # the first task known to have failed; -1: cancelled
+    void* cache  # of decoded chunks; NULL: none. See `caching/_chunk_cache.pyx`
+    int64_t cached_array  # which array's they are
+    Py_ssize_t writes_seen  # by the cache when the call began
+    bint only_kept  # read what is in the cache, and leave the rest as it is
 
 
 cdef inline Py_ssize_t task_number(const Tasks* tasks, Py_ssize_t k) noexcept nogil:

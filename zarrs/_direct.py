@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from functools import wraps
+from functools import partial, wraps
+from inspect import Parameter, signature
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 import zarr
 
-from zarrs._array import Array
+from zarrs._array import Array, cache_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from zarrs.caching._chunk_cache import ChunkCache
 
 T = TypeVar("T")
 
@@ -43,6 +46,7 @@ MEMBER_METHODS = (
     "require_dataset",
     "require_group",
     "require_groups",
+    "update_attributes",
     "zeros",
     "zeros_like",
 )
@@ -55,12 +59,21 @@ class Group(zarr.Group):
     `zarrs.direct` makes one of an open group.
     """
 
+    _cache: ChunkCache | None = None
+
+    @property
+    def cache(self) -> ChunkCache | None:
+        """Where decoded chunks of all its arrays are kept; None: they are not."""
+        return self._cache
+
 
 @overload
-def direct(node: zarr.Array[Any]) -> Array: ...
+def direct(node: zarr.Array[Any], *, cache_bytes: int | ChunkCache = 0) -> Array: ...
 @overload
-def direct(node: zarr.Group) -> Group: ...
-def direct(node: zarr.Array[Any] | zarr.Group) -> Array | Group:
+def direct(node: zarr.Group, *, cache_bytes: int | ChunkCache = 0) -> Group: ...
+def direct(
+    node: zarr.Array[Any] | zarr.Group, *, cache_bytes: int | ChunkCache = 0
+) -> Array | Group:
     """Turn an open array or group into one that is read and written in the calling thread.
 
     Parameters
@@ -69,6 +82,11 @@ def direct(node: zarr.Array[Any] | zarr.Group) -> Array | Group:
         It shares its store with what is returned, and its metadata if it has this pipeline. If it
         has another one, each knows the shape and the attributes from when it was opened, and its
         own changes.
+    cache_bytes : int or ChunkCache, default 0
+        The most bytes in which decoded chunks, inner chunks and indexes of shards are kept from
+        read to read; 0: none. All arrays of a group share them, and so do all that are given the
+        same `ChunkCache`. What this package writes in this process drops out; what others write is
+        not seen, unless ``array.cache.clear()`` is called.
 
     Returns
     -------
@@ -78,6 +96,8 @@ def direct(node: zarr.Array[Any] | zarr.Group) -> Array | Group:
     ------
     TypeError
         If `node` is neither.
+    ValueError
+        If `cache_bytes` is no number of bytes.
 
     Examples
     --------
@@ -86,48 +106,65 @@ def direct(node: zarr.Array[Any] | zarr.Group) -> Array | Group:
     >>> zarrs.direct(array)[1:3, 0].tolist()
     [0, 0]
     """
-    if isinstance(node, Array | Group):
+    ours: Array | Group = _with_cache(node, cache_of(cache_bytes))
+    return ours
+
+
+def _with_cache(node: Any, cache: ChunkCache | None) -> Any:
+    if isinstance(node, Array | Group) and cache in (None, node.cache):
         return node
     if isinstance(node, zarr.Array):
-        return Array(node.async_array)
+        return Array(node.async_array, 0 if cache is None else cache)
     if isinstance(node, zarr.Group):
-        return Group(node._async_group)
+        group = Group(node._async_group)
+        object.__setattr__(group, "_cache", cache)
+        return group
     raise TypeError(
         f"direct() takes a zarr.Array or a zarr.Group, not {type(node).__name__}: "
         "pass what zarr.open(...) returns for the stored data"
     )
 
 
-def _directly(value: Any) -> Any:
+def _directly(value: Any, cache: ChunkCache | None) -> Any:
     # Whatever a function of zarr's returns: arrays and groups in it become ours.
     if isinstance(value, zarr.Array | zarr.Group):
-        return direct(value)
+        return _with_cache(value, cache)
     if isinstance(value, tuple):
-        return tuple(map(_directly, value))
+        return tuple(_directly(one, cache) for one in value)
     if isinstance(value, GeneratorType):
-        return (_directly(one) for one in value)
+        return (_directly(one, cache) for one in value)
     return value
 
 
-def _returning_ours(function: Callable[..., Any]) -> Callable[..., Any]:
-    # `data` to begin with is written by the array that is returned, if zarr would just write it.
-    @wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        data = kwargs.get("data")
-        if (
-            function.__name__ != "create_array"
-            or not isinstance(data, np.ndarray)
-            or kwargs.get("shape") is not None
-            or kwargs.get("dtype") is not None
-            or not kwargs.get("write_data", True)
-        ):
-            return _directly(function(*args, **kwargs))
-        created = function(*args, **{**kwargs, **_instead_of(data)})
-        array = direct(created)
-        array[...] = data
-        return array
+def _member_method(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def call(self: Group, *args: Any, **kwargs: Any) -> Any:
+        return _call(partial(method, self), method.__name__, args, kwargs, self._cache)
 
     return call
+
+
+def _call(
+    function: Callable[..., Any],
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    cache: ChunkCache | None,
+) -> Any:
+    # `data` to begin with is written by the array that is returned, if zarr would just write it.
+    data = kwargs.get("data")
+    if (
+        name != "create_array"
+        or not isinstance(data, np.ndarray)
+        or kwargs.get("shape") is not None
+        or kwargs.get("dtype") is not None
+        or not kwargs.get("write_data", True)
+    ):
+        return _directly(function(*args, **kwargs), cache)
+    created = function(*args, **{**kwargs, **_instead_of(data)})
+    array: Array = _with_cache(created, cache)
+    array[...] = data
+    return array
 
 
 def _instead_of(data: np.ndarray[Any, Any]) -> dict[str, Any]:
@@ -136,22 +173,36 @@ def _instead_of(data: np.ndarray[Any, Any]) -> dict[str, Any]:
 
 for _name in MEMBER_METHODS:
     if hasattr(zarr.Group, _name):
-        setattr(Group, _name, _returning_ours(getattr(zarr.Group, _name)))
+        setattr(Group, _name, _member_method(getattr(zarr.Group, _name)))
 
 
-def _signature_of(function: Callable[..., Any]) -> Callable[[T], T]:
-    # Keeps a function's own documentation, unlike `functools.wraps` alone.
-    return wraps(function, assigned=("__annotations__",), updated=())  # type: ignore[return-value]
+def _like(function: Callable[..., Any]) -> Callable[[T], T]:
+    # Gives a function the parameters of one of zarr's, and `cache_bytes`.
+    given = signature(function)
+    last = [p for p in given.parameters.values() if p.kind is Parameter.VAR_KEYWORD]
+    others = [p for p in given.parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
+    own = Parameter("cache_bytes", Parameter.KEYWORD_ONLY, default=0, annotation="int | ChunkCache")
+
+    def decorate(ours: T) -> T:
+        changed: Any = ours
+        changed.__signature__ = given.replace(
+            parameters=[*others, own, *last], return_annotation=signature(changed).return_annotation
+        )
+        return ours
+
+    return decorate
 
 
-@_signature_of(zarr.open)
-def open(*args: Any, **kwargs: Any) -> Array | Group:
+@_like(zarr.open)
+def open(*args: Any, cache_bytes: int | ChunkCache = 0, **kwargs: Any) -> Array | Group:
     """Open an array or a group with direct access.
 
     Parameters
     ----------
     *args, **kwargs
         As for ``zarr.open``.
+    cache_bytes : int or ChunkCache, default 0
+        See `direct`.
 
     Returns
     -------
@@ -159,21 +210,26 @@ def open(*args: Any, **kwargs: Any) -> Array | Group:
 
     Raises
     ------
+    ValueError
+        If `cache_bytes` is no number of bytes.
     Exception
         What ``zarr.open`` raises.
     """
-    node: zarr.Array[Any] | zarr.Group = zarr.open(*args, **kwargs)
-    return direct(node)
+    cache = cache_of(cache_bytes)
+    node: Array | Group = _with_cache(zarr.open(*args, **kwargs), cache)
+    return node
 
 
-@_signature_of(zarr.open_array)
-def open_array(*args: Any, **kwargs: Any) -> Array:
+@_like(zarr.open_array)
+def open_array(*args: Any, cache_bytes: int | ChunkCache = 0, **kwargs: Any) -> Array:
     """Open an array with direct access.
 
     Parameters
     ----------
     *args, **kwargs
         As for ``zarr.open_array``.
+    cache_bytes : int or ChunkCache, default 0
+        See `direct`.
 
     Returns
     -------
@@ -181,20 +237,26 @@ def open_array(*args: Any, **kwargs: Any) -> Array:
 
     Raises
     ------
+    ValueError
+        If `cache_bytes` is no number of bytes.
     Exception
         What ``zarr.open_array`` raises.
     """
-    return direct(zarr.open_array(*args, **kwargs))
+    cache = cache_of(cache_bytes)
+    array: Array = _with_cache(zarr.open_array(*args, **kwargs), cache)
+    return array
 
 
-@_signature_of(zarr.open_group)
-def open_group(*args: Any, **kwargs: Any) -> Group:
+@_like(zarr.open_group)
+def open_group(*args: Any, cache_bytes: int | ChunkCache = 0, **kwargs: Any) -> Group:
     """Open a group whose arrays have direct access.
 
     Parameters
     ----------
     *args, **kwargs
         As for ``zarr.open_group``.
+    cache_bytes : int or ChunkCache, default 0
+        Of all arrays together; see `direct`.
 
     Returns
     -------
@@ -202,20 +264,26 @@ def open_group(*args: Any, **kwargs: Any) -> Group:
 
     Raises
     ------
+    ValueError
+        If `cache_bytes` is no number of bytes.
     Exception
         What ``zarr.open_group`` raises.
     """
-    return direct(zarr.open_group(*args, **kwargs))
+    cache = cache_of(cache_bytes)
+    group: Group = _with_cache(zarr.open_group(*args, **kwargs), cache)
+    return group
 
 
-@_signature_of(zarr.create_array)
-def create_array(*args: Any, **kwargs: Any) -> Array:
+@_like(zarr.create_array)
+def create_array(*args: Any, cache_bytes: int | ChunkCache = 0, **kwargs: Any) -> Array:
     """Create an array with direct access.
 
     Parameters
     ----------
     *args, **kwargs
         As for ``zarr.create_array``; a NumPy array as ``data`` is written with direct access.
+    cache_bytes : int or ChunkCache, default 0
+        See `direct`.
 
     Returns
     -------
@@ -223,8 +291,11 @@ def create_array(*args: Any, **kwargs: Any) -> Array:
 
     Raises
     ------
+    ValueError
+        If `cache_bytes` is no number of bytes.
     Exception
         What ``zarr.create_array`` raises.
     """
-    array: Array = _returning_ours(zarr.create_array)(*args, **kwargs)
+    cache = cache_of(cache_bytes)
+    array: Array = _call(zarr.create_array, "create_array", args, kwargs, cache)
     return array

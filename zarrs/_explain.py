@@ -186,7 +186,9 @@ def _explain_access(array: Array) -> Part:
         access_to(array.async_array, array.metadata)
     except NoAccessError as reason:
         return Part("zarrs.Array", False, f"zarr's event loop, {reason}")
-    return Part("zarrs.Array", True)
+    cache = array.cache
+    kept = "" if cache is None else f"decoded chunks are kept in {cache.limit:,} bytes"
+    return Part("zarrs.Array", True, kept)
 
 
 def _explain_store(store: Store) -> Part:

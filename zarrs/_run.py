@@ -11,6 +11,7 @@ from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
 from zarrs._config import Options, read_concurrency
+from zarrs.caching._chunk_cache import sections_of
 from zarrs.execution._job import Job
 from zarrs.runtime import _threads
 from zarrs.storage._client import StoreClient
@@ -20,7 +21,7 @@ from zarrs.storage._store_writes import StoreWrites, write_at_once
 from zarrs.storage._stores import identity, innermost, is_immediate, is_synchronous
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
 
     from zarr.abc.store import Store
 
@@ -59,16 +60,19 @@ async def write(job: Job, options: Options) -> None:
     else:
         await job.store._ensure_open()
         job.store._check_writable()
-        async with key_locks().hold(_lock_names(job, job.store)):
-            if not job.plan.in_memory:
-                await job.execute_elsewhere(workers)
-            else:
-                warn_if_not_synced(job.store, options)
-                client = _client(job, job.store)
-                if is_immediate(job.store):
-                    await job.call_elsewhere(write_at_once, job, client, workers)
+        try:
+            async with key_locks().hold(_lock_names(job, job.store)):
+                if not job.plan.in_memory:
+                    await job.execute_elsewhere(workers)
                 else:
-                    await StoreWrites(job, client, read_concurrency(), workers).run()
+                    warn_if_not_synced(job.store, options)
+                    client = _client(job, job.store)
+                    if is_immediate(job.store):
+                        await job.call_elsewhere(write_at_once, job, client, workers)
+                    else:
+                        await StoreWrites(job, client, read_concurrency(), workers).run()
+        finally:
+            forget_kept(job.store, job.plan.keys)
     job.check()
 
 
@@ -78,6 +82,11 @@ async def write(job: Job, options: Options) -> None:
 def read_now(job: Job, options: Options) -> None:
     """Read as `read` does; only stores that are neither files nor dictionaries need a loop."""
     store = _opened(job)
+    if job.plan.has_cache and job.plan.in_memory:
+        _call(job, job.execute_kept, options.max_workers)
+        if job.plan.is_done or job.plan.has_failed:
+            job.check()
+            return
     if not job.plan.in_memory:
         if job.is_tiny:
             job.run(1)
@@ -103,7 +112,10 @@ def write_now(job: Job, options: Options) -> None:
         work = partial(_call, job, write_at_once, job, _client(job, store), options.max_workers)
     else:
         work = partial(_call, job, job.execute, options.max_workers)
-    key_locks().holding(_lock_names(job, store), work)
+    try:
+        key_locks().holding(_lock_names(job, store), work)
+    finally:
+        forget_kept(store, job.plan.keys)
     job.check()
 
 
@@ -146,6 +158,12 @@ def _client(job: Job, store: Store) -> StoreClient:
 def _lock_names(job: Job, store: Store) -> list[str]:
     name = identity(store)
     return [f"{name} {key}" for key in job.plan.keys]
+
+
+def forget_kept(store: Store, keys: Iterable[Any]) -> None:
+    """Drop from all caches what they hold of chunks that were written, or may have been."""
+    for section in sections_of(identity, store):
+        section.forget(keys)
 
 
 def warn_if_not_synced(store: Any, options: Options) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from zarr.abc.codec import CodecPipeline
 from zarr.core.codec_pipeline import BatchedCodecPipeline
+from zarr.storage import StorePath
 
 from zarrs import _run
 from zarrs._config import Options, read_options
@@ -217,7 +218,11 @@ class ZarrsCodecPipeline(CodecPipeline):
         if isinstance(job, str):
             self._refuse_if_strict(job)
             _run.warn_if_not_synced(getattr(batch[0][0], "store", None), self.options)
-            await self._zarr.write(batch, value, drop_axes)
+            try:
+                await self._zarr.write(batch, value, drop_axes)
+            finally:
+                if isinstance(batch[0][0], StorePath):
+                    _run.forget_kept(batch[0][0].store, [path.path for path, *_ in batch])
             return
         await _run.write(job, self.options)
         if job.store is None:

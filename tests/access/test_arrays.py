@@ -297,11 +297,11 @@ def test_resized_while_others_look(array: zarrs.Array, monkeypatch: pytest.Monke
     begun, resized = threading.Event(), threading.Event()
     real = zarrs._array.access_to
 
-    def slow(async_array: Any, metadata: Any) -> Any:
+    def slow(async_array: Any, metadata: Any, cache: Any) -> Any:
         if threading.current_thread() is not threading.main_thread():
             begun.set()
             resized.wait(10)
-        return real(async_array, metadata)
+        return real(async_array, metadata, cache)
 
     array._found = (None, None)
     monkeypatch.setattr("zarrs._array.access_to", slow)

@@ -4,19 +4,17 @@ import multiprocessing
 import os
 import pickle
 import resource
-import signal
 import subprocess
 import sys
 import threading
 import time
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import zarr
+from forks import LIMIT, allow_forks, forked
 from helpers import (
     CHAIN,
     PIPELINE,
@@ -33,31 +31,8 @@ from helpers import (
 from zarrs.filesystem._handles import clear_handles
 
 SCRIPTS = ROOT / "scripts"
-LIMIT = 25  # seconds that no child here takes unless it hangs
 CHUNKS = (20, 30)
 SHAPE = (320, 300)
-
-
-def forked(work: Callable[..., Any]) -> int:
-    """Fork, and do some work in the child; return how that ended."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            signal.alarm(LIMIT)
-            work()
-            code = 0
-        except BaseException as error:
-            print(repr(error), file=sys.stderr, flush=True)
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status)
-
-
-def allow_forks() -> None:
-    """Python has its opinion of forking processes that have threads."""
-    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 
 
 # ---------------------------------------------------------------------------- forked children

@@ -36,6 +36,7 @@ from zarr.codecs import (
 )
 from zarr.dtype import VariableLengthBytes, VariableLengthUTF8
 
+import zarrs
 from zarrs import _build_info
 
 pytestmark = [
@@ -66,8 +67,8 @@ class Case:
         Whether its store is a MemoryStore.
     does_without : bool
         Some of the memory is not needed: a compressor that gets none stores what it was to
-        compress, memory that cannot be given back stays as it is, and what Blosc failed to decode
-        is decoded again.
+        compress, memory that cannot be given back stays as it is, what Blosc failed to decode is
+        decoded again, and what finds no room in a cache is not kept.
     """
 
     name: str
@@ -135,6 +136,7 @@ WRITES: dict[str, Callable[[Any, np.ndarray], None]] = {
     "write-mask": _write_mask,
 }
 ALL = (*READS, *WRITES)
+READS["cached"] = lambda a: zarrs.direct(a, cache_bytes=2**20)[middle(a.shape)]
 
 
 def v3(*compressors: Any, filters: Any = (), **kw: Any) -> dict[str, Any]:
@@ -245,6 +247,10 @@ def _options() -> Iterator[Case]:
         for option, value in (("direct_io", True), ("file_handle_cache_size", 8)):
             options = {f"codec_pipeline.{option}": value}
             yield Case(f"{name}-{option}", arguments, ("write", "merge", "part"), options)
+    for name, arguments in {"zstd": v3(ZstdCodec()), "nested": nested(ZstdCodec())}.items():
+        yield Case(f"cached-{name}", arguments, ("cached",), does_without=True)
+    sharded = v3(ZstdCodec(), shards=SHARDS)
+    yield Case("cached-sharded", sharded, ("cached",), in_memory=True, does_without=True)
     shape = (512, 512)
     for name, compressors in (("raw", ()), ("blosc", (blosc,))):
         arguments = v3(*compressors, chunks=(256, 512))

@@ -18,6 +18,7 @@ ROWS = (
     {"chunks"},
     {"codecs"},
     {"indexing", "arrays", "filesystem"},
+    {"caching"},
     {"runtime"},
     {"_core"},
 )

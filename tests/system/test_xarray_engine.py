@@ -299,6 +299,26 @@ def test_load_async(stored: str, selection: dict[str, Any]) -> None:
 # ------------------------------------------------------------------------------------- errors
 
 
+def test_cache(stored: str, no_pipeline: None) -> None:
+    """All variables of a dataset, and of a tree, share one cache."""
+    with xr.open_dataset(stored, engine=Engine, cache_bytes=2**22) as mine:
+        caches = {id(array.cache): array.cache for array in arrays_below(mine).values()}  # type: ignore[attr-defined]
+        (cache,) = caches.values()
+        for _ in range(2):
+            with xr.open_dataset(stored, engine="zarr") as theirs:
+                check_same(
+                    mine.isel(x=slice(1, 9)).copy().load(), theirs.isel(x=slice(1, 9)).load()
+                )
+    assert cache.hits > 0
+    with xr.open_datatree(stored, engine=Engine, cache_bytes=2**22) as tree:
+        of_all = [arrays_below(node.dataset).values() for node in tree.subtree]
+        caches = {id(array.cache): array.cache for arrays in of_all for array in arrays}  # type: ignore[attr-defined]
+        assert len(caches) == 1
+        assert None not in caches.values()
+    with pytest.raises(ValueError, match="cache_bytes"):
+        xr.open_dataset(stored, engine=Engine, cache_bytes=-3)
+
+
 @pytest.mark.parametrize(("error", "options"), [
     (FileNotFoundError, {"filename_or_obj": "/no/such/place"}),
     (KeyError, {"group": "nowhere"}),

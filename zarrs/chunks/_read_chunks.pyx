@@ -3,6 +3,16 @@
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
+from zarrs.caching._chunk_cache cimport (
+    Kept,
+    Place,
+    can_keep,
+    count_use,
+    data_of,
+    find_kept,
+    keep,
+    release_kept,
+)
 from zarrs._core cimport (
     MISSING,
     OK,
@@ -59,10 +69,13 @@ cdef void _read_one(void* context, Py_ssize_t k, Workspace* space) noexcept nogi
     if task.empty or is_cancelled(tasks, i):
         return
     failure = begin_failure(space)
-    failure.status = open_task(tasks, task, &source, failure)
-    if failure.status == OK:
-        failure.status = _read_opened(tasks, task, &source, space)
-        close_input(&source)
+    if tasks.cache == NULL or not _read_kept(tasks, task, space):
+        if tasks.only_kept:
+            return
+        failure.status = open_task(tasks, task, &source, failure)
+        if failure.status == OK:
+            failure.status = _read_opened(tasks, task, &source, space)
+            close_input(&source)
     if failure.status == MISSING:
         task.failure.status = MISSING
         failure.status = _fill(tasks, task, space)
@@ -70,26 +83,62 @@ cdef void _read_one(void* context, Py_ssize_t k, Workspace* space) noexcept nogi
         record_failure(tasks, i, failure)
 
 
+cdef bint _read_kept(const Tasks* tasks, Task* task, Workspace* space) noexcept nogil:
+    # Reads a chunk that is in the cache; returns whether it is. The outcome is in the workspace.
+    cdef Place place
+    cdef Kept* kept
+    cdef Decoded decoded
+    place.n = 0
+    kept = find_kept(tasks, task, &place)
+    if kept == NULL:
+        return False
+    decoded.bytes = data_of(kept)
+    decoded.size = kept.size
+    space.failure.status = _copy_all(tasks, task, &decoded, space)
+    release_kept(kept)
+    count_use(tasks, True)
+    task.empty = True
+    return True
+
+
+cdef Status _copy_all(
+    const Tasks* tasks, const Task* task, const Decoded* decoded, Workspace* space,
+) noexcept nogil:
+    # Copies what all selections want of a decoded chunk.
+    cdef Status status = OK
+    cdef Py_ssize_t number
+    cdef Region region
+    for number in range(-1, task.n_shares):
+        if status == OK:
+            status = share_region(tasks, task, number, &space.pairs, &region)
+        if status == OK:
+            status = copy_decoded(decoded, &tasks.layout.item, &region, space)
+    return status
+
+
 cdef Status _read_opened(
     const Tasks* tasks, const Task* task, const Input* source, Workspace* space,
 ) noexcept nogil:
-    # What several selections want is decoded once; but of raw chunks each is read by itself.
+    # What is to be kept, and what several selections want, is decoded as a whole, once; but of raw
+    # chunks that are not kept, each selection is read by itself.
     cdef const Item* item = &tasks.layout.item
-    cdef bint once = task.n_shares > 0 and not tasks.chain.is_raw
+    cdef bint keeping = can_keep(tasks, task.nbytes) and not task.is_part
     cdef Status status = OK
     cdef Py_ssize_t number
     cdef Decoded decoded
     cdef Region region
-    if once:
+    cdef Place place
+    if keeping or (task.n_shares > 0 and not tasks.chain.is_raw):
         status = decode_whole(source, tasks.chain, item, task.nbytes, space, &decoded)
+        if status == OK and keeping:
+            place.n = 0
+            keep(tasks, task, &place, decoded.bytes, decoded.size, &source.stamp)
+            count_use(tasks, False)
+        return _copy_all(tasks, task, &decoded, space) if status == OK else status
     for number in range(-1, task.n_shares):
         if status == OK:
             status = share_region(tasks, task, number, &space.pairs, &region)
-        if status != OK:
-            return status
-        if once:
-            status = copy_decoded(&decoded, item, &region, space)
-        else:
+        if status == OK:
             status = read_region(source, tasks.chain, item, &region, space)
     return status
 

@@ -5,7 +5,9 @@ from zarrs.indexing._plan import Plan
 from zarrs.sharding._open_shard import OpenShard
 
 def part_to_fetch(plan: Plan, chain: NativeChain, task: int) -> tuple[int, int] | None: ...
-def open_shard(plan: Plan, chain: NativeChain, task: int, index: Buffer) -> OpenShard | None: ...
+def open_shard(
+    plan: Plan, chain: NativeChain, task: int, index: Buffer | None
+) -> OpenShard | None: ...
 def read(
     plan: Plan,
     chain: NativeChain,
@@ -14,6 +16,7 @@ def read(
     fetched: list[tuple[int, bool, Buffer | None]] | None = None,
     parts: list[tuple[OpenShard, int, Buffer | None]] | None = None,
     call: object = None,
+    only_kept: bool = False,
 ) -> None: ...
 def write(
     plan: Plan,

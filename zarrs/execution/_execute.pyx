@@ -27,13 +27,16 @@ def part_to_fetch(Plan plan, NativeChain chain, Py_ssize_t task) -> tuple[int, i
 
 
 def open_shard(Plan plan, NativeChain chain, Py_ssize_t task, object index) -> object | None:
-    """Read the index of a shard, a ``Buffer``; None if it is damaged, which the plan knows."""
+    """Read the index of a shard, a ``Buffer``; None if it is damaged, which the plan knows.
+
+    Without a buffer the index is taken from the cache; None if it is not there.
+    """
     return open_fetched(plan, &chain.spec, task, index)
 
 
 def read(
     Plan plan, NativeChain chain, Layout layout, int threads, list fetched=None, list parts=None,
-    call=None,
+    call=None, bint only_kept=False,
 ) -> None:
     """Read chunks of a plan into its array; the outcome is in the plan.
 
@@ -45,19 +48,22 @@ def read(
         Ranges of shards to read besides.
     call : Call, optional
         For stages in Python, and for strings.
+    only_kept : bool
+        Read the chunks that are in the plan's cache, which are done then, and no others.
     """
     cdef TaskSet chosen = TaskSet(plan, fetched)
     cdef Workspaces workspaces = Workspaces(threads)
     cdef Tasks* tasks = chosen.tasks
     tasks.chain = &chain.spec
     tasks.layout = &layout.spec
+    tasks.only_kept = only_kept
     workspaces.bind(call)
     try:
         if tasks.n > 0 and chain.spec.shard != NULL:
             read_shards(tasks, &workspaces.team)
         elif tasks.n > 0:
             read_chunks(tasks, &workspaces.team,
-                        plan.is_simple and chain.supports_partial_decode
+                        plan.is_simple and chain.supports_partial_decode and tasks.cache == NULL
                         and plan.touched_bytes >= plan.n_tasks * MIN_SPLIT)
         if parts:
             read_parts(tasks, parts, &workspaces.team)

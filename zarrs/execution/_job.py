@@ -97,10 +97,11 @@ class Job:
         """Whether to run this takes no longer than to have another thread do it."""
         return is_tiny(self.plan, self.chain, self.size)
 
-    def run(self, threads: int, **fetched: Any) -> None:
+    def run(self, threads: int, **chosen: Any) -> None:
         """Run the native loop with a number of threads, the calling one among them.
 
-        Keyword arguments say what was fetched, as for `zarrs.execution._execute.read`.
+        Keyword arguments say what was fetched, or what else is to be run, as for
+        `zarrs.execution._execute.read`.
         """
         if self.writing:
             _execute.write(
@@ -111,24 +112,28 @@ class Job:
                 self.inner_threads,
                 self.keep_empty,
                 call=self.call,
-                **fetched,
+                **chosen,
             )
         else:
             _execute.read(
-                self.plan, self.chain.reader, self.layout, threads, call=self.call, **fetched
+                self.plan, self.chain.reader, self.layout, threads, call=self.call, **chosen
             )
 
-    def execute(self, limit: int, **fetched: Any) -> None:
+    def execute(self, limit: int, **chosen: Any) -> None:
         """Run in the calling thread, with the threads the process's budget allows."""
         budget = _threads.budget()
         granted = _threads.claim(self.threads, limit)
         try:
             _threads.begin_loop(granted)
-            self.run(_threads.team_size(granted), **fetched)
+            self.run(_threads.team_size(granted), **chosen)
         finally:
             if granted > 1:
                 _threads.end_loop()  # first, or else the next caller's team comes on top
             budget.release(granted)
+
+    def execute_kept(self, limit: int) -> None:
+        """Read what is in the cache, as `execute`; that is done, then, and the rest is not."""
+        self.execute(limit, only_kept=True)
 
     async def execute_elsewhere(self, limit: int, **fetched: Any) -> None:
         """Run in a thread of the pool, off the event loop."""

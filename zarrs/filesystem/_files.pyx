@@ -17,6 +17,7 @@ from libc.string cimport memcpy, memset, strlen
 from posix.fcntl cimport O_CREAT, O_EXCL, O_NONBLOCK, O_RDONLY, O_WRONLY, open
 from posix.stat cimport S_ISDIR, S_ISREG, fstat, mkdir, struct_stat
 from posix.stdlib cimport posix_memalign
+from posix.time cimport timespec
 from posix.types cimport off_t
 from posix.unistd cimport close, ftruncate, pread, pwrite, unlink, write
 
@@ -44,6 +45,17 @@ from zarrs.runtime._workspace cimport reserve
 
 cdef extern from "<fcntl.h>" nogil:
     const int O_CLOEXEC
+
+cdef extern from *:
+    """
+    #include <sys/stat.h>
+    #ifdef __APPLE__
+    #define ZARRS_CHANGED(info) ((info).st_mtimespec)
+    #else
+    #define ZARRS_CHANGED(info) ((info).st_mtim)
+    #endif
+    """
+    timespec time_of_change "ZARRS_CHANGED"(struct_stat info) nogil
 
 cdef extern from "_native/atomics.h" nogil:
     void zarrs_lower(Py_ssize_t* p, Py_ssize_t x)
@@ -110,30 +122,37 @@ cdef void _give_up_direct(int fd) noexcept nogil:
 # ---------------------------------------------------------------------------------------------
 # Reading
 
-cdef Status _open_regular(
-    const char* path, int* fd, Py_ssize_t* size, Failure* failure,
-) noexcept nogil:
+cdef void _see(Input* source, const struct_stat* info) noexcept nogil:
+    # What is to be known of an open file.
+    source.size = info.st_size
+    source.stamp.inode = info.st_ino
+    source.stamp.size = info.st_size
+    source.stamp.seconds = time_of_change(info[0]).tv_sec
+    source.stamp.nanoseconds = time_of_change(info[0]).tv_nsec
+
+
+cdef Status _open_regular(const char* path, Input* source, Failure* failure) noexcept nogil:
     # What is no file counts as missing.
     cdef struct_stat info
     cdef Status status
     # O_NONBLOCK: a FIFO in the place of a chunk must not hang the reader.
-    fd[0] = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-    if fd[0] < 0:
+    source.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    if source.fd < 0:
         if errno == ENOENT or errno == ENOTDIR or errno == EISDIR:
             return MISSING
         return _io_error(failure)
-    if fstat(fd[0], &info) < 0:
+    if fstat(source.fd, &info) < 0:
         status = _io_error(failure)
     elif S_ISREG(info.st_mode):
-        size[0] = info.st_size
+        _see(source, &info)
         return OK
     elif S_ISDIR(info.st_mode):
         status = MISSING
     else:
         failure.code = EEXIST
         status = IO_ERROR
-    close(fd[0])
-    fd[0] = -1
+    close(source.fd)
+    source.fd = -1
     return status
 
 
@@ -145,7 +164,7 @@ cdef bint _open_again(const char* path, bint direct, Input* source) noexcept nog
         return False
     if fstat(source.fd, &info) == 0 and info.st_nlink > 0:
         source.handle = handle
-        source.size = info.st_size
+        _see(source, &info)
         return True
     invalidate_handle(path)
     release_handle(handle)
@@ -163,7 +182,7 @@ cdef Status open_input(
     source.fd = -1
     if options.cache_size <= 0 or not _open_again(path, options.direct, source):
         generation = handle_generation()
-        status = _open_regular(path, &source.fd, &source.size, failure)
+        status = _open_regular(path, source, failure)
         if status != OK:
             return status
         if options.direct:

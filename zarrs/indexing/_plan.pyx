@@ -13,7 +13,7 @@ from cpython.buffer cimport (
 )
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, strlen
 
 from zarrs._core cimport (
     MAX_INNER_CHUNKS,
@@ -26,6 +26,7 @@ from zarrs._core cimport (
     Task,
     Tasks,
 )
+from zarrs.caching._chunk_cache cimport Section, hash_key
 from zarrs.indexing._region cimport touched_by_all
 
 import numpy as np
@@ -35,6 +36,9 @@ from zarr.core.buffer.cpu import Buffer
 cdef extern from "_native/atomics.h" nogil:
     Py_ssize_t zarrs_load(const Py_ssize_t* p)
     void zarrs_store(Py_ssize_t* p, Py_ssize_t x)
+
+cdef extern from "Python.h":
+    const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
 
 cdef extern from *:
     """
@@ -195,6 +199,39 @@ cdef class Plan:
         self.tasks.max_gap = settings.max_gap
         self.tasks.max_span = settings.max_span
 
+    def use_cache(self, Section section not None) -> None:
+        """Let a read that begins now use a cache, if all keys can be names there."""
+        cdef Task* task
+        cdef Py_ssize_t i, size
+        for i in range(self.n_tasks):
+            task = &self.tasks.items[i]
+            if self.in_memory:
+                try:
+                    task.key = PyUnicode_AsUTF8AndSize(self.named[i], &size)
+                except UnicodeEncodeError:
+                    return
+                if <Py_ssize_t> strlen(task.key) != size:
+                    return
+            else:
+                task.key = task.path + self.n_root
+            task.key_hash = hash_key(task.key)
+        self.kept.append(section)
+        section.lend(self.tasks)
+
+    @property
+    def has_cache(self) -> bool:
+        """Whether a read uses a cache."""
+        return self.tasks.cache != NULL
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no task is left to run."""
+        cdef Py_ssize_t i
+        for i in range(self.n_tasks):
+            if not self.tasks.items[i].empty:
+                return False
+        return True
+
     def failure(self) -> tuple[int, int, int, int, int, int, int, int] | None:
         """Index, status, stage, depth, inner, code, expected, found of the first failed task."""
         cdef Py_ssize_t i
@@ -217,7 +254,7 @@ cdef class Plan:
         return zarrs_load(&self.first_failed) < self.n_tasks
 
     def to_run(self) -> list[int]:
-        """The tasks in which something is selected."""
+        """The tasks in which something is selected that has not been read from a cache."""
         cdef Py_ssize_t i
         return [i for i in range(self.n_tasks) if not self.tasks.items[i].empty]
 

@@ -23,6 +23,7 @@ from zarrs._core cimport (
     Axis,
     ChainSpec,
     Failure,
+    FileStamp,
     Input,
     Item,
     ShardSpec,
@@ -87,6 +88,7 @@ cdef Status unwrap_shard(
     """
     cdef size_t bound
     cdef Py_ssize_t size = 0
+    cdef FileStamp stamp = source.stamp
     cdef Status status
     if chain.n_stages == 0:
         source.size = max(source.size - chain.tail, <Py_ssize_t> 0)
@@ -101,6 +103,7 @@ cdef Status unwrap_shard(
     source.fd = -1
     source.data = decoded[0]
     source.size = size
+    source.stamp = stamp
     return status
 
 

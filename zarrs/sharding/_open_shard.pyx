@@ -8,6 +8,7 @@ under way.
 from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memset
 
+from zarrs.caching._chunk_cache cimport can_keep
 from zarrs._core cimport (
     BAD_INDEX,
     MAX_SIZE,
@@ -33,7 +34,6 @@ from zarrs.runtime._failures cimport record_failure
 from zarrs.sharding._index cimport (
     count_inner_chunks,
     index_size,
-    read_index,
     shard_bound,
 )
 from zarrs.sharding._read_inner cimport (
@@ -41,13 +41,16 @@ from zarrs.sharding._read_inner cimport (
     ShardRead,
     begin_shard,
     close_shard,
-    find_wanted,
+    find_kept_index,
+    get_index,
+    list_wanted,
+    look_up_wanted,
     read_opened,
 )
 
 
 cdef int _by_offset(const void* a, const void* b) noexcept nogil:
-    # What the shard does not hold comes first.
+    # What needs no fetching comes first: the shard does not hold it, or the cache does.
     cdef const InnerChunk* x = <const InnerChunk*> a
     cdef const InnerChunk* y = <const InnerChunk*> b
     if (x.size < 0) != (y.size < 0):
@@ -80,7 +83,8 @@ cdef class OpenShard:
     ranges : list of (int, int)
         Start and stop of what is to be fetched.
     has_absent : bool
-        Whether the shard does not hold some of the inner chunks; they are part -1.
+        Whether some of the inner chunks need no fetching: the shard does not hold them, or a cache
+        does. They are part -1.
     """
 
     cdef readonly Py_ssize_t task
@@ -186,7 +190,7 @@ cdef object part_of_task(Plan plan, const ChainSpec* chain, Py_ssize_t task):
     if chain.n_stages > 0 or chain.tail > 0:
         return None
     if chain.shard == NULL:
-        if not chain.is_raw:
+        if not chain.is_raw or can_keep(plan.tasks, one.nbytes):
             return None
         plan.needed_bytes(task, &low, &high)
         return (low, high) if 2 * (high - low) <= one.nbytes else None
@@ -202,41 +206,53 @@ cdef object part_of_task(Plan plan, const ChainSpec* chain, Py_ssize_t task):
     return -size, 0
 
 
+cdef Status _read_given(
+    const Tasks* tasks, ShardRead* shard, const Input* source, Failure* failure,
+) noexcept nogil:
+    # Reads an index that was fetched.
+    if source.size == index_size(shard.chain.shard, shard.n):
+        return get_index(tasks, shard, source, failure)
+    failure.stage = THE_INDEX
+    failure.code = TOO_SHORT
+    failure.expected = index_size(shard.chain.shard, shard.n)
+    failure.found = source.size
+    return BAD_INDEX
+
+
 cdef object open_fetched(Plan plan, const ChainSpec* chain, Py_ssize_t task, object index):
     """Read the index of a shard that is not fetched as a whole.
 
     Parameters
     ----------
-    index : Buffer
-        The bytes of the index.
+    index : Buffer or None
+        The bytes of the index. None: the index is taken from the cache.
 
     Returns
     -------
     OpenShard or None
-        None if the index is damaged; the plan knows.
+        None if the index is damaged; the plan knows. Or the cache has no index.
     """
     cdef OpenShard opened = OpenShard.__new__(OpenShard)
     cdef ShardRead* shard = &opened.shard
     cdef Failure failure = _new_failure()
+    cdef bint is_given = index is not None
+    cdef bint is_known, all_kept
     cdef Input source
     memset(&source, 0, sizeof(Input))
     opened.plan = plan
     opened.task = task
     plan.task(task)  # or IndexError
-    kept = see_buffer(index, &source.data, &source.size)
+    kept = see_buffer(index, &source.data, &source.size) if is_given else None
     with nogil:
         begin_shard(plan.tasks, chain, task, shard)
-        if source.size != index_size(chain.shard, shard.n):
-            failure.status = BAD_INDEX
-            failure.stage = THE_INDEX
-            failure.code = TOO_SHORT
-            failure.expected = index_size(chain.shard, shard.n)
-            failure.found = source.size
-        else:
-            failure.status = read_index(&source, chain.shard, shard.n, &shard.index, &failure)
+        is_known = find_kept_index(plan.tasks, shard)
+        if not is_known and is_given:
+            failure.status = _read_given(plan.tasks, shard, &source, &failure)
         if failure.status == OK:
+            failure.status = list_wanted(plan.tasks, shard, &all_kept)
+        if failure.status == OK and (is_known or is_given):
             shard.source.size = MAX_SIZE  # unknown; a range past the end arrives short
-            failure.status = find_wanted(plan.tasks, shard, &failure)
+            failure.status = look_up_wanted(plan.tasks, shard, &failure)
         if failure.status == OK:
             failure.status = _check_sizes(shard, &failure)
         if failure.status == OK:
@@ -246,7 +262,7 @@ cdef object open_fetched(Plan plan, const ChainSpec* chain, Py_ssize_t task, obj
         if failure.status != OK:
             record_failure(plan.tasks, task, &failure)
     del kept
-    if failure.status != OK:
+    if failure.status != OK or not (is_known or is_given):
         return None
     _cut_ranges(opened, plan.tasks.max_gap, plan.tasks.max_span)
     return opened

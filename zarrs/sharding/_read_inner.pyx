@@ -10,6 +10,18 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc, qsort
 from libc.string cimport memset
 
+from zarrs.caching._chunk_cache cimport (
+    SHARD_INDEX,
+    Place,
+    add_place,
+    can_keep,
+    count_use,
+    data_of,
+    find_kept,
+    is_other_file,
+    keep,
+    release_kept,
+)
 from zarrs._core cimport (
     MAX_NDIM,
     MIN_SPLIT,
@@ -108,13 +120,24 @@ cdef void close_shard(ShardRead* shard) noexcept nogil:
     if shard.depth == 0:
         close_input(&shard.source)
     free(shard.decoded)
-    free(shard.index)
+    if shard.kept_index != NULL:
+        release_kept(shard.kept_index)
+    else:
+        free(<void*> shard.index)
     free(shard.own_axes)
+    _release_wanted(shard)
     free(shard.wanted)
     free_split(&shard.wish.split)
     for i in range(shard.n_others):
         free_split(&shard.others[i].split)
     free(shard.others)
+
+
+cdef void _release_wanted(ShardRead* shard) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(shard.n_listed):
+        if shard.wanted[i].kept != NULL and not _is_repeated(shard, i):
+            release_kept(shard.wanted[i].kept)
 
 
 cdef Status _fill_wish(
@@ -204,6 +227,9 @@ cdef void _list_wanted(ShardRead* shard) noexcept nogil:
             n += 1
             chunk.wish = k
             chunk.number = i
+            chunk.offset = 0
+            chunk.size = -1
+            chunk.kept = NULL
             data = wish.data
             chunk.position = inner_selection(shard.chain.shard, &wish.select, &wish.split, i,
                                              parts, &inner, &data)
@@ -211,26 +237,91 @@ cdef void _list_wanted(ShardRead* shard) noexcept nogil:
         qsort(shard.wanted, n, sizeof(InnerChunk), _by_position)
 
 
-cdef Status find_wanted(const Tasks* tasks, ShardRead* shard, Failure* failure) noexcept nogil:
-    """Look up the needed inner chunks in the index and check what it says of them."""
+cdef bint _find_all_kept(const Tasks* tasks, ShardRead* shard) noexcept nogil:
+    # Finds the wanted inner chunks in the cache; returns whether all are there. Inner chunks that
+    # are shards are not kept as such.
+    cdef const Task* task = &tasks.items[shard.task]
+    cdef InnerChunk* chunk
+    cdef Place place
+    cdef bint has_all = True
+    cdef Py_ssize_t i
+    if shard.chain.shard.chain.shard != NULL:
+        return False
+    for i in range(shard.n_listed):
+        chunk = &shard.wanted[i]
+        place = shard.place
+        if _is_repeated(shard, i):
+            chunk.kept = shard.wanted[i - 1].kept
+        else:
+            chunk.kept = find_kept(tasks, task, &place) if (
+                add_place(&place, chunk.position)) else NULL
+        has_all = has_all and chunk.kept != NULL
+    return has_all
+
+
+cdef Status list_wanted(
+    const Tasks* tasks, ShardRead* shard, bint* all_kept,
+) noexcept nogil:
+    """List the needed inner chunks, and find them in the cache; ``all_kept``: all are there."""
     cdef Py_ssize_t n = 0
+    cdef Status status = _split_wishes(tasks, shard, &n)
+    all_kept[0] = False
+    if status != OK:
+        return status
+    shard.wanted = <InnerChunk*> malloc(max(n, <Py_ssize_t> 1) * sizeof(InnerChunk))
+    if shard.wanted == NULL:
+        return NO_MEMORY
+    _list_wanted(shard)
+    shard.n_listed = n
+    if tasks.cache != NULL:
+        all_kept[0] = _find_all_kept(tasks, shard)
+    return OK
+
+
+cdef bint find_kept_index(const Tasks* tasks, ShardRead* shard) noexcept nogil:
+    """Take the index of a shard from the cache; return whether it is there."""
+    cdef Place place = shard.place
+    if tasks.cache != NULL and add_place(&place, SHARD_INDEX):
+        shard.kept_index = find_kept(tasks, &tasks.items[shard.task], &place)
+    if shard.kept_index == NULL:
+        return False
+    shard.index = <const Entry*> data_of(shard.kept_index)
+    return True
+
+
+cdef Status get_index(
+    const Tasks* tasks, ShardRead* shard, const Input* source, Failure* failure,
+) noexcept nogil:
+    """Read the index of a shard, and keep it."""
+    cdef Place place = shard.place
+    cdef Entry* index = NULL
+    cdef Status status = read_index(source, shard.chain.shard, shard.n, &index, failure)
+    shard.index = index
+    if status == OK and tasks.cache != NULL and add_place(&place, SHARD_INDEX):
+        keep(tasks, &tasks.items[shard.task], &place, <const uint8_t*> index,
+             shard.n * sizeof(Entry), &source.stamp)
+    return status
+
+
+cdef Status look_up_wanted(
+    const Tasks* tasks, ShardRead* shard, Failure* failure,
+) noexcept nogil:
+    """Look up in the index what is not in the cache, and check what it says."""
+    cdef Py_ssize_t n = shard.n_listed
     cdef Py_ssize_t n_positions = 0
-    cdef Py_ssize_t* positions
+    cdef Py_ssize_t* positions = <Py_ssize_t*> malloc(
+        max(n, <Py_ssize_t> 1) * sizeof(Py_ssize_t))
     cdef Py_ssize_t total = 0
     cdef Py_ssize_t i
     cdef const Entry* entry
     cdef InnerChunk* chunk
-    cdef Status status = _split_wishes(tasks, shard, &n)
-    if status != OK:
-        return status
-    shard.wanted = <InnerChunk*> malloc(max(n, <Py_ssize_t> 1) * sizeof(InnerChunk))
-    positions = <Py_ssize_t*> malloc(max(n, <Py_ssize_t> 1) * sizeof(Py_ssize_t))
-    if shard.wanted == NULL or positions == NULL:
-        free(positions)
+    cdef Status status = OK
+    if positions == NULL:
         return NO_MEMORY
-    _list_wanted(shard)
     for i in range(n):
         chunk = &shard.wanted[i]
+        if chunk.kept != NULL:
+            continue
         if _is_repeated(shard, i):
             chunk.offset = shard.wanted[i - 1].offset
             chunk.size = shard.wanted[i - 1].size
@@ -244,15 +335,19 @@ cdef Status find_wanted(const Tasks* tasks, ShardRead* shard, Failure* failure) 
                 failure.inner = chunk.position
             free(positions)
             return status
-        chunk.offset = entry.offset if status == OK else 0
-        chunk.size = entry.size if status == OK else -1
-        total += max(chunk.size, <Py_ssize_t> 0)
-    status = check_overlaps(shard.index, shard.n, positions, n_positions, failure)
+        if status == OK:
+            chunk.offset = entry.offset
+            chunk.size = entry.size
+            total += chunk.size
+    if n_positions > 0:
+        status = check_overlaps(shard.index, shard.n, positions, n_positions, failure)
     free(positions)
-    if status == OK and total < n_positions * TINY:
+    if status > MISSING:
+        return status
+    if total < n_positions * TINY:
         qsort(shard.wanted, n, sizeof(InnerChunk), _by_offset)
     shard.n_wanted = n
-    return status
+    return OK
 
 
 cdef inline bint _is_repeated(const ShardRead* shard, Py_ssize_t i) noexcept nogil:
@@ -266,31 +361,51 @@ cdef void _open_shard(void* context, Py_ssize_t k, Workspace* space) noexcept no
     cdef ShardRead* shard = &(<Level*> context).shards[k]
     cdef Task* task = &tasks.items[shard.task]
     cdef Failure* failure
+    cdef bint all_kept = False
     if is_cancelled(tasks, shard.task):
         return
     failure = begin_failure(space)
     failure.stage = THE_FILE
     failure.inner = shard.inner
     failure.depth = shard.depth
-    if shard.depth == 0:
-        failure.status = open_task(tasks, task, &shard.source, failure)
+    failure.status = list_wanted(tasks, shard, &all_kept)
+    if failure.status == OK and all_kept:
+        shard.n_wanted = shard.n_listed
+        task.empty = task.empty or shard.depth == 0
+        return
+    if failure.status == OK and tasks.only_kept:
+        return
     if failure.status == OK:
-        failure.status = unwrap_shard(shard.chain, shard.n, shard.depth == 0, &shard.source,
-                                      &shard.decoded, space)
+        failure.status = _open_source(tasks, shard, space)
     if failure.status == MISSING:  # or a codec says so
         if shard.depth == 0:
             task.failure.status = MISSING
         failure.status = _fill_shard(tasks, shard, space)
         if failure.status == OK:
             return
+    if failure.status == OK and not find_kept_index(tasks, shard):
+        failure.status = get_index(tasks, shard, &shard.source, failure)
     if failure.status == OK:
-        failure.status = read_index(&shard.source, shard.chain.shard, shard.n, &shard.index,
-                                    failure)
-    if failure.status == OK:
-        failure.status = find_wanted(tasks, shard, failure)
+        failure.status = look_up_wanted(tasks, shard, failure)
     if failure.status > MISSING:
         shard.n_wanted = 0
         record_failure(tasks, shard.task, failure)
+
+
+cdef Status _open_source(const Tasks* tasks, ShardRead* shard, Workspace* space) noexcept nogil:
+    # Opens a shard and undoes the codecs around it. What came from another file is not used.
+    cdef const Task* task = &tasks.items[shard.task]
+    cdef Status status = OK
+    if shard.depth == 0:
+        status = open_task(tasks, task, &shard.source, &space.failure)
+    if status == OK and shard.depth == 0 and tasks.cache != NULL:
+        if is_other_file(tasks, task, &shard.source.stamp):
+            _release_wanted(shard)
+            _find_all_kept(tasks, shard)
+    if status == OK:
+        status = unwrap_shard(shard.chain, shard.n, shard.depth == 0, &shard.source,
+                              &shard.decoded, space)
+    return status
 
 
 cdef Status _pass_wishes(
@@ -336,6 +451,8 @@ cdef Py_ssize_t _next_shards(
         memset(one, 0, sizeof(ShardRead))
         one.task = shard.task
         one.depth = shard.depth + 1
+        one.place = shard.place
+        add_place(&one.place, chunk.position)
         first = i
         i += 1
         while i < shard.n_wanted and _is_repeated(shard, i):
@@ -449,17 +566,32 @@ cdef Status _read_chunk(
     const Tasks* tasks, const ShardRead* shard, const InnerChunk* chunks, Py_ssize_t n,
     const Input* source, Workspace* space,
 ) noexcept nogil:
-    # Reads one inner chunk, of which ``n`` selections want something; it is decoded once.
+    # Reads one inner chunk, of which ``n`` selections want something; it is decoded once, and as a
+    # whole if it is to be kept.
     cdef const ChainSpec* chain = shard.chain.shard.chain
     cdef const Item* item = &tasks.layout.item
-    cdef bint is_missing = chunks.size < 0
-    cdef bint once = n > 1 and not chain.is_raw and not is_missing
+    cdef bint is_missing = chunks.size < 0 and chunks.kept == NULL
+    cdef Place place = shard.place
+    cdef bint keeping = (
+        chunks.size >= 0 and can_keep(tasks, shard.chain.shard.inner_nbytes)
+        and add_place(&place, chunks.position)
+    )
+    cdef bint once = chunks.kept != NULL or keeping or (
+        n > 1 and not chain.is_raw and not is_missing)
     cdef Status status = OK
     cdef Decoded decoded
     cdef Region region
     cdef Py_ssize_t i
-    if once:
+    if chunks.kept != NULL:
+        decoded.bytes = data_of(chunks.kept)
+        decoded.size = chunks.kept.size
+        count_use(tasks, True)
+    elif once:
         status = decode_whole(source, chain, item, shard.chain.shard.inner_nbytes, space, &decoded)
+    if status == OK and keeping:
+        keep(tasks, &tasks.items[shard.task], &place, decoded.bytes, decoded.size,
+             &shard.source.stamp)
+        count_use(tasks, False)
     for i in range(n):
         if status == MISSING:  # says a codec
             is_missing = True
@@ -568,7 +700,7 @@ cdef bint _are_big(const Tasks* tasks, const Run* runs, Py_ssize_t n) noexcept n
     cdef Py_ssize_t needed = 0
     cdef Py_ssize_t i
     cdef Region region
-    if runs[0].shard.chain.shard.inner_nbytes < MIN_SPLIT or not (
+    if tasks.cache != NULL or runs[0].shard.chain.shard.inner_nbytes < MIN_SPLIT or not (
         chain.is_raw or chain.is_blosc
     ):
         return False

@@ -151,13 +151,26 @@ class StoreReads:
 
     def _peek(self) -> Wanted | None:
         # The next thing to fetch, which stays the next one.
-        if not self._next:
+        while not self._next:
             task = next(self._tasks, None)
             if task is None:
                 return None
             part = _execute.part_to_fetch(self._job.plan, self._chain, task)
-            self._next.append(Wanted(task, part if self._has_ranges else None))
+            if part is None or not self._has_ranges:
+                self._next.append(Wanted(task))
+            elif not self._begin_with_kept_index(task):
+                self._next.append(Wanted(task, part))
         return self._next[-1]
+
+    def _begin_with_kept_index(self, task: int) -> bool:
+        # Of a shard the inner chunks come next, if its index is in a cache.
+        plan = self._job.plan
+        if self._chain.shard is None or not plan.has_cache:
+            return False
+        shard = _execute.open_shard(plan, self._chain, task, None)
+        if shard is not None:
+            self._want_ranges(task, shard)
+        return shard is not None
 
     def _cost(self, wanted: Wanted) -> int:
         # The most bytes that will arrive, if encoded chunks are not longer than decoded ones.
@@ -240,8 +253,10 @@ class StoreReads:
             shard = await self._job.call_elsewhere(
                 _execute.open_shard, self._job.plan, self._chain, task, index
             )
-        if shard is None:  # the plan knows why
-            return
+        if shard is not None:  # or else the plan knows why
+            self._want_ranges(task, shard)
+
+    def _want_ranges(self, task: int, shard: OpenShard) -> None:
         if shard.has_absent:
             self._keep(self._parts, shard, -1, None)
         if len(shard.ranges) > 1 and has_own_ranges(self._client.store):

@@ -1,0 +1,1 @@
+"""Decoded chunks that are kept from call to call."""
