@@ -21,6 +21,8 @@ from helpers import ROOT, child_environment
 QUICKSTART = ROOT / "examples" / "quickstart.py"
 COMPARE = ROOT / "benchmarks" / "compare.py"
 MEMORY = ROOT / "benchmarks" / "memory.py"
+BATCHES = ROOT / "benchmarks" / "batches.py"
+CROP_LOADER = ROOT / "examples" / "crop_loader.py"
 COMPARE_STORES = ROOT / "benchmarks" / "compare_stores.py"
 SCAN = Path(nibabel.__file__).parent / "tests" / "data" / "example4d.nii.gz"
 
@@ -333,6 +335,83 @@ def test_stores(tmp_path: Path) -> None:
 def test_stores_says_what_is_wrong() -> None:
     done = run(COMPARE_STORES, "--case", "nothing", code=2)
     assert "nothing matches" in done.stderr
+
+
+# --------------------------------------------------------------------------------- batches
+
+
+def test_batches(tmp_path: Path) -> None:
+    """Every part, with all implementations that are installed, and a chart."""
+    file, chart = tmp_path / "results.json", tmp_path / "chart.svg"
+    done = run(BATCHES, "--small", "--rounds", 1, "--json", file, "--plot", chart)
+    lines = json.loads(file.read_text())
+    assert len(done.stdout.splitlines()) == len(lines) == 1 + 5 + 5 + 3 + 3 + 4
+    several = {
+        "rows": {"read_many", "one by one", "TensorStore"},
+        "crops": {"read_many", "one by one", "TensorStore"},
+        "windows": {"with a cache", "without"},
+        "chunks": {"zarrs direct", "zarrs pipeline", "TensorStore"},
+        "points": {"zarrs direct", "zarrs pipeline", "TensorStore"},
+    }
+    for line in lines:
+        assert line["seconds"].keys() - {"zarr Fused"} == several[line["part"]]
+        assert all(seconds > 0 for seconds in line["seconds"].values())
+    assert "<svg" in chart.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--rounds", 0), "at least 1"),
+        (("--part", "rows", "--plot", "chart.svg"), "--plot charts the parts chunks and points"),
+        (("--part", "nothing"), "invalid choice"),
+    ],
+)
+def test_batches_says_what_is_wrong(arguments: tuple[Any, ...], said: str) -> None:
+    assert said in run(BATCHES, *arguments, code=2).stderr
+
+
+def test_batches_finds_what_is_not_equal(load: Any) -> None:
+    batches = load(BATCHES)
+    with pytest.raises(SystemExit, match="somebody reads it wrongly"):
+        batches.check({"somebody": lambda: np.arange(3)}, np.zeros(3), "it")
+
+
+# ----------------------------------------------------------------------------- crop loader
+
+
+def test_crop_loader() -> None:
+    done = run(CROP_LOADER, "--edge", 64, "--crop", 9, 5, 7, "--batch", 3, "--batches", 3)
+    lines = done.stdout.splitlines()
+    assert [line.split()[:3] for line in lines] == [["4", "workers,", m] for m in ("fork", "spawn")]
+    for line in lines:
+        for reader in ("zarrs", "zarr", "tensorstore"):
+            assert re.search(rf"\b{reader} +[\d,]+ crops/s", line)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--batch", 0), "at least 1"),
+        (("--edge", 16, "--crop", 17, 2, 2), "do not fit"),
+        (("--edge", 16, "--crop", 2), "do not fit"),
+    ],
+)
+def test_crop_loader_says_what_is_wrong(arguments: tuple[Any, ...], said: str) -> None:
+    assert said in run(CROP_LOADER, *arguments, code=2).stderr
+
+
+def test_crops_in_a_process_of_ones_own(load: Any, tmp_path: Path) -> None:
+    """All readers give the same, one crop or a batch, and those of another array are wrong."""
+    loader = load(CROP_LOADER)
+    loader.make(str(tmp_path), 32)
+    data = np.asarray(zarr.open_array(tmp_path)[...])
+    for reader in loader.READERS:
+        crops = loader.Crops(str(tmp_path), data.shape, (5, 6, 7), 9, reader)
+        assert len(crops) == 9
+        assert np.array_equal(crops[4], data[crops.crop(4)])
+        batch = crops.__getitems__([8, 0, 0])
+        assert np.array_equal(batch, [data[crops.crop(i)] for i in (8, 0, 0)])
 
 
 # --------------------------------------------------------------------------------- compare
