@@ -29,8 +29,7 @@ from zarrs.indexing._grid import Grid
 from zarrs.indexing._plan import Plan
 from zarrs.indexing._plan_many import plan_many
 from zarrs.indexing._plan_selected import plan_selected
-from zarrs.runtime._errors import ChunkError
-from zarrs.storage._stores import file_prefix, identity
+from zarrs.storage._stores import file_prefix
 
 if TYPE_CHECKING:
     import zarr
@@ -117,7 +116,9 @@ class Access:
             if isinstance(made, str):
                 raise NoAccessError(made)
             self._layout = made[0]
-        self._section = None if cache is None else Section(cache, identity(self._store))
+        self._cache = cache
+        self._section: Section | None = None  # of files below this prefix
+        self._section_prefix: bytes | str | None = None
 
     def read(
         self, selected: Selected, out: Any = None, prototype: BufferPrototype | None = None
@@ -160,13 +161,14 @@ class Access:
             plan = self._plan(selected, array, layout, writing=False)
             if plan is None:
                 return NotImplemented
+            section = self._kept_section()
             try:
-                self._run_read(plan, layout, spec, self._section)
-            except ChunkError:
-                if self._section is None:
+                self._run_read(plan, layout, spec, section)
+            except Exception:
+                if section is None or self._chain.reader.shard is None:
                     raise
                 # The fault may be that of an index which was kept and has been replaced since.
-                self._section.forget(plan.keys)
+                section.forget(plan.keys)
                 plan = self._plan(selected, array, layout, writing=False)
                 assert plan is not None
                 self._run_read(plan, layout, spec, None)
@@ -187,6 +189,15 @@ class Access:
             if was_tiny:
                 job.check()
             _run.read_now(job, self._planner.options)
+
+    def _kept_section(self) -> Section | None:
+        # Anew when the store, or the working directory, has moved.
+        if self._cache is None:
+            return None
+        prefix = self._file_prefix()
+        if self._section is None or self._section_prefix != prefix:
+            self._section, self._section_prefix = Section(self._cache, self._store), prefix
+        return self._section
 
     def _read_if_kept(self, plan: Plan, layout: Layout) -> bool:
         # A little of chunks that are kept is copied in less time than it takes to make a job.
@@ -274,12 +285,13 @@ class Access:
         plan = plan_many(selections, out, itemsize, prefix, shard)
         if plan is None or isinstance(plan, str):
             return plan is None
+        section = self._kept_section()
         try:
-            self._run_read_many(plan, layout, self._section)
-        except ChunkError:
-            if self._section is None:
+            self._run_read_many(plan, layout, section)
+        except Exception:
+            if section is None or shard is None:
                 raise
-            self._section.forget(plan.keys)  # as in `read`
+            section.forget(plan.keys)  # as in `read`
             plan = plan_many(selections, out, itemsize, prefix, shard)
             assert isinstance(plan, Plan)
             self._run_read_many(plan, layout, None)

@@ -20,6 +20,7 @@ from zarrs.indexing._selected import (
     select_points,
 )
 from zarrs.pipeline import ZarrsCodecPipeline
+from zarrs.storage._kept import forget_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -89,6 +90,13 @@ class Array(zarr.Array[Any]):
     def update_attributes(self, new_attributes: dict[str, Any]) -> Array:
         """Change attributes; see ``zarr.Array.update_attributes``."""
         return self._again(super().update_attributes(new_attributes).async_array)
+
+    def resize(self, new_shape: Any) -> None:
+        """Change the shape; see ``zarr.Array.resize``."""
+        try:
+            super().resize(new_shape)
+        finally:
+            forget_below(self.store, self.path)
 
     def _again(self, array: zarr.AsyncArray[Any]) -> Array:
         return Array(array, 0 if self._cache is None else self._cache)
@@ -373,7 +381,7 @@ def _flat(value: Any, dtype: np.dtype[Any]) -> Any:
     return value.reshape(-1) if isinstance(value, np.ndarray) and value.ndim > 1 else value
 
 
-def cache_of(cache_bytes: int | ChunkCache) -> ChunkCache | None:
+def cache_of(cache_bytes: Any) -> ChunkCache | None:
     """Return the cache that is asked for; None: none is.
 
     Raises
@@ -383,8 +391,8 @@ def cache_of(cache_bytes: int | ChunkCache) -> ChunkCache | None:
     """
     if isinstance(cache_bytes, ChunkCache):
         return cache_bytes
-    is_off = type(cache_bytes) is int and cache_bytes == 0
-    return None if is_off else ChunkCache(cache_bytes)
+    is_number = isinstance(cache_bytes, int | np.integer) and not isinstance(cache_bytes, bool)
+    return None if is_number and cache_bytes == 0 else ChunkCache(cache_bytes)
 
 
 def access_to(

@@ -11,6 +11,7 @@ import numpy as np
 import zarr
 
 from zarrs._array import Array, cache_of
+from zarrs.storage._kept import forget_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +67,11 @@ class Group(zarr.Group):
         """Where decoded chunks of all its arrays are kept; None: they are not."""
         return self._cache
 
+    def __delitem__(self, key: str) -> None:
+        """Delete a member; see ``zarr.Group.__delitem__``."""
+        super().__delitem__(key)
+        forget_below(self.store, f"{self.path}/{key}".lstrip("/"))
+
 
 @overload
 def direct(node: zarr.Array[Any], *, cache_bytes: int | ChunkCache = 0) -> Array: ...
@@ -84,9 +90,10 @@ def direct(
         own changes.
     cache_bytes : int or ChunkCache, default 0
         The most bytes in which decoded chunks, inner chunks and indexes of shards are kept from
-        read to read; 0: none. All arrays of a group share them, and so do all that are given the
-        same `ChunkCache`. What this package writes in this process drops out; what others write is
-        not seen, unless ``array.cache.clear()`` is called.
+        read to read; 0: none is asked for, and a node that has a cache keeps it. All arrays of a
+        group share them, and so do all that are given the same `ChunkCache`. What this package
+        writes in this process drops out; what others write is not seen, unless
+        ``array.cache.clear()`` is called.
 
     Returns
     -------
@@ -160,11 +167,21 @@ def _call(
         or kwargs.get("dtype") is not None
         or not kwargs.get("write_data", True)
     ):
-        return _directly(function(*args, **kwargs), cache)
+        made = _directly(function(*args, **kwargs), cache)
+        _forget_if_new(made, kwargs)
+        return made
     created = function(*args, **{**kwargs, **_instead_of(data)})
     array: Array = _with_cache(created, cache)
+    _forget_if_new(array, kwargs)
     array[...] = data
     return array
+
+
+def _forget_if_new(node: Any, options: dict[str, Any]) -> None:
+    # What was in the place of a node that has just been made.
+    is_new = options.get("overwrite") or str(options.get("mode", "")).startswith("w")
+    if is_new and isinstance(node, Array | Group):
+        forget_below(node.store, node.path)
 
 
 def _instead_of(data: np.ndarray[Any, Any]) -> dict[str, Any]:
@@ -217,6 +234,7 @@ def open(*args: Any, cache_bytes: int | ChunkCache = 0, **kwargs: Any) -> Array 
     """
     cache = cache_of(cache_bytes)
     node: Array | Group = _with_cache(zarr.open(*args, **kwargs), cache)
+    _forget_if_new(node, kwargs)
     return node
 
 
@@ -244,6 +262,7 @@ def open_array(*args: Any, cache_bytes: int | ChunkCache = 0, **kwargs: Any) -> 
     """
     cache = cache_of(cache_bytes)
     array: Array = _with_cache(zarr.open_array(*args, **kwargs), cache)
+    _forget_if_new(array, kwargs)
     return array
 
 
@@ -271,6 +290,7 @@ def open_group(*args: Any, cache_bytes: int | ChunkCache = 0, **kwargs: Any) -> 
     """
     cache = cache_of(cache_bytes)
     group: Group = _with_cache(zarr.open_group(*args, **kwargs), cache)
+    _forget_if_new(group, kwargs)
     return group
 
 

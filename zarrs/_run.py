@@ -11,17 +11,17 @@ from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
 from zarrs._config import Options, read_concurrency
-from zarrs.caching._chunk_cache import sections_of
 from zarrs.execution._job import Job
 from zarrs.runtime import _threads
 from zarrs.storage._client import StoreClient
+from zarrs.storage._kept import writing
 from zarrs.storage._key_locks import key_locks
 from zarrs.storage._store_reads import StoreReads, read_at_once
 from zarrs.storage._store_writes import StoreWrites, write_at_once
-from zarrs.storage._stores import identity, innermost, is_immediate, is_synchronous
+from zarrs.storage._stores import innermost, is_immediate, is_synchronous, location
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine
 
     from zarr.abc.store import Store
 
@@ -60,8 +60,8 @@ async def write(job: Job, options: Options) -> None:
     else:
         await job.store._ensure_open()
         job.store._check_writable()
-        try:
-            async with key_locks().hold(_lock_names(job, job.store)):
+        async with key_locks().hold(_lock_names(job, job.store)):
+            with writing(job.store, job.plan.keys):
                 if not job.plan.in_memory:
                     await job.execute_elsewhere(workers)
                 else:
@@ -71,8 +71,6 @@ async def write(job: Job, options: Options) -> None:
                         await job.call_elsewhere(write_at_once, job, client, workers)
                     else:
                         await StoreWrites(job, client, read_concurrency(), workers).run()
-        finally:
-            forget_kept(job.store, job.plan.keys)
     job.check()
 
 
@@ -112,10 +110,12 @@ def write_now(job: Job, options: Options) -> None:
         work = partial(_call, job, write_at_once, job, _client(job, store), options.max_workers)
     else:
         work = partial(_call, job, job.execute, options.max_workers)
-    try:
-        key_locks().holding(_lock_names(job, store), work)
-    finally:
-        forget_kept(store, job.plan.keys)
+
+    def work_on_keys() -> None:
+        with writing(store, job.plan.keys):
+            work()
+
+    key_locks().holding(_lock_names(job, store), work_on_keys)
     job.check()
 
 
@@ -156,14 +156,8 @@ def _client(job: Job, store: Store) -> StoreClient:
 
 
 def _lock_names(job: Job, store: Store) -> list[str]:
-    name = identity(store)
-    return [f"{name} {key}" for key in job.plan.keys]
-
-
-def forget_kept(store: Store, keys: Iterable[Any]) -> None:
-    """Drop from all caches what they hold of chunks that were written, or may have been."""
-    for section in sections_of(identity, store):
-        section.forget(keys)
+    where = location(store)
+    return [f"{where}/{key}" for key in job.plan.keys]
 
 
 def warn_if_not_synced(store: Any, options: Options) -> None:

@@ -19,6 +19,7 @@ from zarrs._planner import BatchInfo, Planner
 from zarrs.execution._job import Job
 from zarrs.runtime._errors import NotNativeError
 from zarrs.runtime._turns import is_loop_waiting
+from zarrs.storage._kept import writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -218,11 +219,12 @@ class ZarrsCodecPipeline(CodecPipeline):
         if isinstance(job, str):
             self._refuse_if_strict(job)
             _run.warn_if_not_synced(getattr(batch[0][0], "store", None), self.options)
-            try:
+            first = batch[0][0]
+            if isinstance(first, StorePath):
+                with writing(first.store, [path.path for path, *_ in batch]):
+                    await self._zarr.write(batch, value, drop_axes)
+            else:
                 await self._zarr.write(batch, value, drop_axes)
-            finally:
-                if isinstance(batch[0][0], StorePath):
-                    _run.forget_kept(batch[0][0].store, [path.path for path, *_ in batch])
             return
         await _run.write(job, self.options)
         if job.store is None:

@@ -41,8 +41,9 @@ from zarr.storage import LocalStore, LoggingStore, MemoryStore, WrapperStore
 import zarrs
 from zarrs import ZarrsCodecPipeline
 from zarrs.execution import _execute
+from zarrs.runtime._blocking_call import BlockingCall
 from zarrs.storage._key_locks import key_locks
-from zarrs.storage._stores import identity
+from zarrs.storage._stores import location
 
 SHAPE, CHUNKS = (20, 30), (6, 7)
 DATA = make_data("<i4", SHAPE)
@@ -612,7 +613,7 @@ def test_values_that_do_not_fit(array: zarrs.Array) -> None:
 def test_writes_that_would_wait_for_themselves(native: None) -> None:
     """A call that blocks an event loop cannot wait for a coroutine of that loop."""
     array = zarrs.direct(create(MemoryStore(), CHAIN["zstd"], SHAPE, (20, 30), "<i4"))
-    name = f"{identity(array.store)} c/0/0"
+    name = f"{location(array.store)}/c/0/0"
 
     async def work() -> None:
         async with key_locks().hold([name]):
@@ -638,12 +639,13 @@ def test_interrupted(native: None, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         real(*args, **named)
         ended.set()
 
-    def result(self: Any, timeout: float | None = None) -> Any:
-        begun.wait()
-        raise KeyboardInterrupt
+    class Interrupted(BlockingCall):
+        def result(self) -> Any:
+            begun.wait()
+            raise KeyboardInterrupt
 
     monkeypatch.setattr("zarrs.execution._execute.read", read)
-    monkeypatch.setattr("concurrent.futures.Future.result", result)
+    monkeypatch.setattr("zarrs.execution._job.BlockingCall", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         array[...]
     assert ended.is_set()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import obstore.store
 import pytest
 import zarr
 from forks import forked
@@ -21,7 +22,7 @@ from selections import EXAMPLES, Case, cases, picks
 from shards import in_threads
 from stores import AsyncOnly, Spy, SyncSpy, ours, theirs
 from zarr.codecs import BloscCodec, ZstdCodec
-from zarr.storage import MemoryStore, WrapperStore
+from zarr.storage import MemoryStore, ObjectStore, WrapperStore
 
 import zarrs
 
@@ -133,7 +134,7 @@ def test_shards_of_every_kind(native: None, tmp_path: Path, case: Case) -> None:
     array[...] = DATA
     for _ in range(2):
         assert_same(array[3:20, 2:9, 1:12], DATA[3:20, 2:9, 1:12])
-        assert_same(array.oindex[PLACES], DATA[np.ix_(PLACES[0], range(17), PLACES[2])])
+        assert_same(array.oindex[PLACES], DATA[np.ix_(PLACES[0], np.arange(17), PLACES[2])])
     misses = figures(array)[1]
     assert_same(array[3:20, 2:9, 1:12], DATA[3:20, 2:9, 1:12])
     assert figures(array)[1] == misses
@@ -149,6 +150,15 @@ def test_strings(native: None, tmp_path: Path) -> None:
     for _ in range(2):
         assert cached[1:7].tolist() == words[1:7].tolist()
     assert figures(cached) == (2, 2)
+
+
+def test_a_chunk_that_just_has_no_room(native: None, tmp_path: Path) -> None:
+    """It is read as without a cache, not decoded to be thrown away."""
+    array = zarrs.create_array(tmp_path, data=np.arange(1000), chunks=(1000,))
+    cached = zarrs.direct(array, cache_bytes=8100)
+    for _ in range(2):
+        assert_same(cached[:5], np.arange(5))
+    assert figures(cached) == (0, 0)
 
 
 def test_big_chunks(native: None, tmp_path: Path) -> None:
@@ -231,6 +241,22 @@ def test_a_shard_that_others_replaced_in_a_store(native: None) -> None:
     assert_same(cached[5, :9], data[5, :9])
 
 
+def test_a_shorter_shard_in_a_store_that_minds(native: None) -> None:
+    """What is asked of a store according to a kept index may be past its end by now."""
+    store = ObjectStore(obstore.store.MemoryStore())
+    data = make_data("<i4", (768, 768))
+    array = zarr.create_array(
+        store, shape=data.shape, dtype="<i4", chunks=(64, 64), shards=(768, 768)
+    )
+    array[...] = data
+    cached = zarrs.direct(array, cache_bytes=4 * MIB)
+    assert_same(cached[5, :9], data[5, :9])
+    data[:700] = 0
+    theirs(store)[...] = data
+    assert_same(cached[700:, 700:], data[700:, 700:])
+    assert_same(cached.read_many([np.s_[700:, 600:]]), data[None, 700:, 600:])
+
+
 def test_a_file_that_others_replaced(native: None, tmp_path: Path) -> None:
     """As soon as anything is read of the new file, nothing of the old one is used."""
     array, data = squares(tmp_path, "shards")
@@ -261,7 +287,16 @@ def _through_the_pipeline(path: Any) -> Any:
     return ours_open(path, mode="r+")
 
 
+def _from_above(path: Path) -> Any:
+    return zarrs.open_array(path.parent, path=path.name, mode="r+")
+
+
 WRITERS: dict[str, Callable[[zarrs.Array, Any], Any]] = {
+    "from-a-group-above": lambda cached, path: _from_above(path),
+    "through-fsspec": lambda cached, path: zarrs.open(f"file://{path}", mode="r+"),
+    "through-obstore": lambda cached, path: zarrs.open(
+        ObjectStore(obstore.store.LocalStore(path)), mode="r+"
+    ),
     "itself": lambda cached, path: cached,
     "another": lambda cached, path: zarrs.open(path, mode="r+"),
     "another-with-a-cache": lambda cached, path: zarrs.open(path, mode="r+", cache_bytes=MIB),
@@ -289,6 +324,110 @@ def test_writes(native: None, tmp_path: Path, name: str, layout: str) -> None:
     assert figures(cached)[1] == PIECES[layout] + PIECES[layout] // 16
     writer.vindex[[0, 31], [0, 31]] = data[[0, 31], [0, 31]] = [5, 6]
     assert_same(cached[...], data)
+
+
+def test_writes_below_what_is_cached(native: None, tmp_path: Path) -> None:
+    """The cache is that of a group, and who writes knows the array only."""
+    zarr.open_group(tmp_path, mode="w")
+    _, data = squares(tmp_path / "a", "shards")
+    group: Any = zarrs.open_group(tmp_path, mode="r", cache_bytes=MIB)
+    cached = group["a"]
+    assert_same(cached[...], data)
+    zarrs.open_array(tmp_path / "a", mode="r+")[3:5, 3:5] = data[3:5, 3:5] = 9
+    assert_same(cached[...], data)
+    zarr.open_group(tmp_path / "other", mode="w")
+    zarrs.create_array(tmp_path / "other" / "a", data=-data, chunks=GRID)
+    hits, misses = figures(cached)
+    assert_same(cached[...], data)
+    assert figures(cached) == (hits + 64, misses)  # those were others
+
+
+def test_writes_meanwhile_are_not_mixed(native: None) -> None:
+    """Bytes of a shard that were fetched before a write do not meet an index from after it."""
+
+    class Slow(AsyncOnly):
+        hook: Callable[[], None] | None = None
+
+        async def get(self, *args: Any, **kwargs: Any) -> Any:
+            found = await super().get(*args, **kwargs)
+            hook, self.hook = self.hook, None
+            if hook is not None:
+                await asyncio.to_thread(hook)
+            return found
+
+    store = Slow()
+    array = zarr.create_array(
+        store, shape=(8,), chunks=(1,), shards=(8,), dtype="i8", compressors=None, fill_value=-1
+    )
+    old = np.arange(8)
+    array[...] = old
+    cached = zarrs.direct(array, cache_bytes=MIB)
+    new = np.concatenate([[-1, -1], np.arange(102, 108)])  # so that all others move
+
+    def write_and_look() -> None:
+        ours(store)[...] = new
+        assert cached[3] == new[3]
+
+    store.hook = write_and_look
+    seen = cached[4:8]
+    assert seen.tolist() in (old[4:8].tolist(), new[4:8].tolist())
+    assert_same(cached[...], new)
+
+
+def test_reads_in_the_middle_of_a_write_are_not_mixed(native: None) -> None:
+    """The new bytes are there, and the write has not returned."""
+
+    class Telling(AsyncOnly):
+        hook: Callable[[], None] | None = None
+
+        async def set(self, key: str, value: Any) -> None:
+            await super().set(key, value)
+            hook, self.hook = self.hook, None
+            if hook is not None:
+                await asyncio.to_thread(hook)
+
+    store = Telling()
+    array = zarr.create_array(
+        store, shape=(8,), chunks=(1,), shards=(8,), dtype="i8", compressors=None, fill_value=-1
+    )
+    array[...] = old = np.concatenate([[-1, -1], np.arange(2, 8)])
+    cached = zarrs.direct(array, cache_bytes=MIB)
+    assert_same(cached[:3], old[:3])
+    seen: list[Any] = []
+    store.hook = lambda: seen.append(cached[4:8])
+    new = 100 + np.arange(8)
+    ours(store)[...] = new
+    assert_same(seen[0], new[4:8])
+    assert_same(cached[...], new)
+
+
+@each_layout
+def test_one_writes_and_others_see_whole_states(native: None, tmp_path: Path, layout: str) -> None:
+    """Of what lies in one chunk, or shard, all values are of one write."""
+
+    def state(value: int) -> np.ndarray:
+        whole = np.full((8, 8), value, "<i4")
+        whole[:4, :4] *= value % 2  # an inner chunk that is there or not, so that the others move
+        return whole
+
+    for place in (tmp_path, MemoryStore()):
+        array, _ = squares(place, layout, compressors=None)
+        array[...] = 0
+        cached = zarrs.direct(array, cache_bytes=MIB)
+        stop = threading.Event()
+
+        def work(number: int, array: Any = array, cached: Any = cached, stop: Any = stop) -> None:
+            if number == 0:
+                try:
+                    for value in range(1, 150):
+                        array[8:16, :8] = state(value)
+                finally:
+                    stop.set()
+            while not stop.is_set():
+                seen = cached[8:16, :8]
+                assert np.array_equal(seen, state(int(seen[7, 7]))), seen
+
+        in_threads(3, work)
 
 
 @each_store
@@ -365,6 +504,39 @@ def test_resizing(native: None, tmp_path: Path) -> None:
     assert len(cached.cache) == 4  # nothing is left of before
     cached.append(data[:8])
     assert_same(cached[...], np.concatenate([data, data[:8]]))
+
+
+def test_others_that_delete(native: None, tmp_path: Path) -> None:
+    """Another object cuts off chunks, or makes a new array of the same name."""
+    array, data = squares(tmp_path, "chunks")
+    cached = zarrs.direct(array, cache_bytes=MIB)
+    assert_same(cached[...], data)
+    other = zarrs.open_array(tmp_path, mode="r+")
+    other.resize((8, 32))
+    other.resize((32, 32))
+    data[8:] = 0
+    assert_same(cached[...], data)
+    zarrs.create_array(tmp_path, shape=(32, 32), chunks=GRID, dtype="<i4", overwrite=True)
+    assert_same(cached[...], 0 * data)
+    group: Any = zarrs.open_group(tmp_path / "g", mode="w", cache_bytes=MIB)
+    kept = group.create_array("a", data=data, chunks=GRID)
+    assert_same(kept[...], data)
+    del group["a"]
+    assert len(group.cache) == 0
+
+
+def test_a_directory_that_moves(
+    native: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("one", 1), ("two", 2)):
+        zarrs.create_array(tmp_path / name / "a", data=np.full(8, value), chunks=(4,))
+    monkeypatch.chdir(tmp_path / "one")
+    cached = zarrs.open_array("a", mode="r+", cache_bytes=MIB)
+    assert_same(cached[...], np.full(8, 1))
+    monkeypatch.chdir(tmp_path / "two")
+    assert_same(cached[...], np.full(8, 2))
+    cached[:] = 7
+    assert_same(cached[...], np.full(8, 7))
 
 
 def test_a_new_array_in_the_place_of_another(native: None, tmp_path: Path) -> None:
@@ -515,7 +687,7 @@ def test_ways_to_ask_for_it(native: None, tmp_path: Path) -> None:
     assert zarrs.open_group(MemoryStore()).cache is None
 
 
-@pytest.mark.parametrize("nonsense", [-1, 1.5, "1GB", True, False, None, [3], 2**70], ids=repr)
+@pytest.mark.parametrize("nonsense", [-1, 0.0, 1.5, "1GB", True, False, None, [3], 2**70], ids=repr)
 def test_nonsense(native: None, tmp_path: Path, nonsense: Any) -> None:
     array = zarrs.create_array(tmp_path, data=np.arange(8), chunks=(4,))
     calls: list[Callable[[], Any]] = [

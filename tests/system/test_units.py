@@ -4,7 +4,7 @@ import doctest
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import zarrs.runtime._threads
 from zarrs._core import Status
 from zarrs.codecs import _crc32c
 from zarrs.codecs._chain import swapped_segments
+from zarrs.runtime._blocking_call import BlockingCall
 from zarrs.runtime._cpus import available_cpus, cgroup_quota
 from zarrs.runtime._errors import Failure, exception_of
 from zarrs.runtime._threads import Budget, balance
@@ -230,8 +231,11 @@ def test_limits_are_named_if_they_are_known(expected: int, found: int) -> None:
     assert "-1" not in str(error)
 
 
+@pytest.mark.parametrize("blocking", [False, True])
 @pytest.mark.parametrize("taken_first", [False, True])
-def test_a_call_is_run_once_where_no_thread_can_be_started(taken_first: bool) -> None:
+def test_a_call_is_run_once_where_no_thread_can_be_started(
+    taken_first: bool, blocking: bool
+) -> None:
     """Although the pool has put it into its queue, from which another thread may take it."""
     queue: list[Any] = []
     runs: list[int] = []
@@ -250,9 +254,11 @@ def test_a_call_is_run_once_where_no_thread_can_be_started(taken_first: bool) ->
         runs.append(1)
         return 7
 
-    call = state.submit(work)
+    call: Any = BlockingCall() if blocking else Future()
+    state.submit(call, work)
     for run in queue:
         run()
-    assert call.result(timeout=1) == 7
+    assert call.done()
+    assert call.result() == 7
     assert runs == [1]
     assert not state._first_is_busy

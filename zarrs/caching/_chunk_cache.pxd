@@ -34,6 +34,7 @@ cdef struct Kept:
     Cache* cache
     uint64_t hash
     Place place
+    FileStamp stamp  # of the file that it was read from
     Py_ssize_t users
     size_t size
 
@@ -50,10 +51,12 @@ cdef class ChunkCache:
 cdef class Section:
     cdef ChunkCache owner
     cdef int64_t number
-    cdef readonly str store
+    cdef readonly object store
     cdef object __weakref__
 
     cdef void lend(self, Tasks* tasks) noexcept
+
+    cdef void drop_below(self, const char* prefix) noexcept
 
 
 cdef uint64_t hash_key(const char* key) noexcept nogil
@@ -62,7 +65,12 @@ cdef bint can_keep(const Tasks* tasks, size_t size) noexcept nogil
 
 cdef bint add_place(Place* place, int64_t number) noexcept nogil
 
-cdef Kept* find_kept(const Tasks* tasks, const Task* task, const Place* place) noexcept nogil
+cdef Kept* find_kept(
+    const Tasks* tasks, const Task* task, const Place* place,
+    const FileStamp* stamp) noexcept nogil
+
+cdef bint still_holds(
+    const Tasks* tasks, const Kept* kept, const FileStamp* stamp) noexcept nogil
 
 cdef void keep(
     const Tasks* tasks, const Task* task, const Place* place, const uint8_t* data, size_t size,
@@ -70,7 +78,7 @@ cdef void keep(
 
 cdef void release_kept(Kept* kept) noexcept nogil
 
-cdef bint is_other_file(
+cdef void drop_origin(
     const Tasks* tasks, const Task* task, const FileStamp* stamp) noexcept nogil
 
 cdef void count_use(const Tasks* tasks, bint hit) noexcept nogil

@@ -1,9 +1,7 @@
-from collections.abc import Callable, Iterable
-from typing import SupportsIndex, TypeVar
+from collections.abc import Iterable
+from typing import Any, SupportsIndex
 
 from typing_extensions import disjoint_base
-
-_T = TypeVar("_T")
 
 @disjoint_base
 class ChunkCache:
@@ -21,8 +19,11 @@ class ChunkCache:
 
 @disjoint_base
 class Section:
-    store: str
-    def __init__(self, cache: ChunkCache, store: str) -> None: ...
+    store: Any
+    def __init__(self, cache: ChunkCache, store: object) -> None: ...
+    def begin_write(self) -> None: ...
+    def end_write(self) -> None: ...
+    def forget_below(self, prefix: str) -> None: ...
     def forget(self, keys: Iterable[object]) -> None: ...
 
-def sections_of(identity: Callable[[_T], str], store: _T) -> list[Section]: ...
+def living_sections() -> list[Section]: ...

@@ -2,8 +2,11 @@
 
 What is kept belongs to an origin, a chunk of an array by its key, and is found by its place in it.
 What is in use stays; the rest waits in a list, in the order of its last use, and is dropped when
-room is needed. A write makes everything of its chunks drop out, and whoever began to read before
-may not add anything: each cache counts the writes.
+room is needed.
+
+A write makes everything of its chunks drop out, when it begins and when it ends. In between nothing
+is found and nothing added, nor by whoever has begun to read before: each cache counts the writes.
+So nothing of a chunk before a write is used together with anything from after it.
 """
 
 import weakref
@@ -11,14 +14,13 @@ from operator import index
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcmp, memcpy, memset, strcmp, strlen
+from libc.string cimport memcmp, memcpy, memset, strcmp, strlen, strncmp
 
 from zarrs._core cimport FileStamp, Task, Tasks
 
 
 cdef extern from "_native/atomics.h" nogil:
     Py_ssize_t zarrs_load(const Py_ssize_t* p)
-    void zarrs_store(Py_ssize_t* p, Py_ssize_t x)
     Py_ssize_t zarrs_add(Py_ssize_t* p, Py_ssize_t x)
     Py_ssize_t zarrs_look(const Py_ssize_t* p)
 
@@ -38,6 +40,7 @@ cdef enum:
     BYTES_A_BUCKET = 16 * 1024
     MIN_BUCKETS = 256
     MAX_BUCKETS = 1 << 20
+    LONG_KEY = 256
 
 
 cdef struct Origin:
@@ -45,7 +48,6 @@ cdef struct Origin:
     Origin* next  # in its bucket
     int64_t array
     uint64_t hash
-    FileStamp stamp  # of the file that everything was read from
     Kept* first
 
 
@@ -55,14 +57,17 @@ cdef struct Cache:
     Py_ssize_t count
     Py_ssize_t hits
     Py_ssize_t misses
-    Py_ssize_t writes
+    Py_ssize_t writes  # that have begun or ended
+    Py_ssize_t writers  # those under way ...
+    Py_ssize_t process  # ... in this one of the processes that forks have made
     size_t n_buckets  # a power of two, of either table
     Kept** kept
     Origin** origins
-    Kept unused  # both ends of the list: the newest is `unused.older`
+    Kept unused  # both ends of the list: the newest is `unused.older`, the oldest `unused.newer`
 
 
-cdef pthread_mutex_t _lock  # of all caches
+cdef pthread_mutex_t _lock  # of all caches; who holds it waits for nothing, nor for the GIL
+cdef Py_ssize_t _process = 0  # counts forks
 
 pthread_mutex_init(&_lock, NULL)
 
@@ -212,29 +217,37 @@ cdef void _drop_all_of(Origin* origin, Kept** dropped) noexcept nogil:
         kept = after
 
 
+cdef inline bint _is_off(const Cache* cache, const Tasks* tasks) noexcept nogil:
+    # Whether a call that began to read has been overtaken by a write, or one is under way.
+    return zarrs_look(&cache.writes) != tasks.writes_seen or (
+        cache.writers > 0 and cache.process == _process)
+
+
 cdef bint _add(
-    Cache* cache, const Tasks* tasks, const Task* task, const FileStamp* stamp, Kept* kept,
-    Kept** dropped,
+    Cache* cache, const Tasks* tasks, const Task* task, Kept* kept, Kept** dropped,
 ) noexcept nogil:
     # Puts something into the cache if it may be there; what is the oldest makes room.
     cdef uint64_t hash = _hash(tasks, task)
     cdef size_t needed = sizeof(Kept) + kept.size + sizeof(Origin) + strlen(task.key) + 1
     cdef Origin* origin
     cdef Kept** bucket
-    if needed > cache.limit or zarrs_look(&cache.writes) != tasks.writes_seen:
+    if needed > cache.limit or _is_off(cache, tasks):
+        return False
+    origin = _find_origin(cache, tasks.cached_array, hash, task.key)
+    if origin != NULL and (
+        _find(cache, origin, &kept.place) != NULL
+        or not _is_same_file(&origin.first.stamp, &kept.stamp)
+    ):
         return False
     while cache.size > cache.limit - needed and cache.unused.newer != &cache.unused:
         _drop(cache.unused.newer, dropped)
     if cache.size > cache.limit - needed:
         return False  # the rest is in use
-    origin = _find_origin(cache, tasks.cached_array, hash, task.key)
+    origin = _find_origin(cache, tasks.cached_array, hash, task.key)  # it may have been dropped
     if origin == NULL:
         origin = _add_origin(cache, tasks.cached_array, hash, task.key)
         if origin == NULL:
             return False
-        origin.stamp = stamp[0]
-    elif not _is_same_file(&origin.stamp, stamp) or _find(cache, origin, &kept.place) != NULL:
-        return False
     kept.cache = cache
     kept.origin = origin
     kept.hash = _hash_of_place(hash, &kept.place)
@@ -263,18 +276,27 @@ cdef void _free_all(Kept* dropped) noexcept nogil:
 
 cdef bint can_keep(const Tasks* tasks, size_t size) noexcept nogil:
     """Whether there is a cache for the chunks of a call, in which so many bytes have room."""
-    return tasks.cache != NULL and size < (<const Cache*> tasks.cache).limit
+    return tasks.cache != NULL and size + sizeof(Kept) + sizeof(Origin) + LONG_KEY <= (
+        <const Cache*> tasks.cache).limit
 
 
-cdef Kept* find_kept(const Tasks* tasks, const Task* task, const Place* place) noexcept nogil:
-    """Begin to use what is kept at a place; NULL: nothing is."""
+cdef Kept* find_kept(
+    const Tasks* tasks, const Task* task, const Place* place, const FileStamp* stamp,
+) noexcept nogil:
+    """Begin to use what is kept at a place; NULL: nothing is.
+
+    It must have come from a file as it is now, if ``stamp`` says how that is.
+    """
     cdef Cache* cache = <Cache*> tasks.cache
     cdef Kept* kept = NULL
-    cdef Origin* origin
+    cdef Origin* origin = NULL
     pthread_mutex_lock(&_lock)
-    origin = _find_origin(cache, tasks.cached_array, _hash(tasks, task), task.key)
+    if not _is_off(cache, tasks):
+        origin = _find_origin(cache, tasks.cached_array, _hash(tasks, task), task.key)
     if origin != NULL:
         kept = _find(cache, origin, place)
+    if kept != NULL and stamp != NULL and not _is_same_file(&kept.stamp, stamp):
+        kept = NULL
     if kept != NULL:
         if kept.users == 0:
             _take_from_unused(kept)
@@ -283,14 +305,25 @@ cdef Kept* find_kept(const Tasks* tasks, const Task* task, const Place* place) n
     return kept
 
 
+cdef bint still_holds(
+    const Tasks* tasks, const Kept* kept, const FileStamp* stamp,
+) noexcept nogil:
+    """Whether what was found goes with a file that was opened after that."""
+    cdef bint holds
+    pthread_mutex_lock(&_lock)
+    holds = not _is_off(<const Cache*> tasks.cache, tasks) and _is_same_file(&kept.stamp, stamp)
+    pthread_mutex_unlock(&_lock)
+    return holds
+
+
 cdef void keep(
     const Tasks* tasks, const Task* task, const Place* place, const uint8_t* data, size_t size,
     const FileStamp* stamp,
 ) noexcept nogil:
     """Keep a copy of some data, which were read from a file as it was then; or do not.
 
-    They are not kept if there is no room or no memory, if something has been written since the
-    call began, or if what is kept of the chunk came from another file.
+    They are not kept if there is no room or no memory, if something is being written or has been
+    since the call began, or if what is kept of the chunk came from another file.
     """
     cdef Kept* dropped = NULL
     cdef Kept* kept
@@ -303,9 +336,10 @@ cdef void keep(
     memset(kept, 0, sizeof(Kept))
     memcpy(kept + 1, data, size)
     kept.place = place[0]
+    kept.stamp = stamp[0]
     kept.size = size
     pthread_mutex_lock(&_lock)
-    added = _add(<Cache*> tasks.cache, tasks, task, stamp, kept, &dropped)
+    added = _add(<Cache*> tasks.cache, tasks, task, kept, &dropped)
     pthread_mutex_unlock(&_lock)
     if not added:
         free(kept)
@@ -327,22 +361,19 @@ cdef void release_kept(Kept* kept) noexcept nogil:
     _free_all(dropped)
 
 
-cdef bint is_other_file(
+cdef void drop_origin(
     const Tasks* tasks, const Task* task, const FileStamp* stamp,
 ) noexcept nogil:
-    """Whether something was kept of a chunk as it was in another file; if so, it is dropped."""
+    """Drop what is kept of a chunk; with a stamp, if it came from another file."""
     cdef Cache* cache = <Cache*> tasks.cache
     cdef Kept* dropped = NULL
     cdef Origin* origin
-    cdef bint is_other
     pthread_mutex_lock(&_lock)
     origin = _find_origin(cache, tasks.cached_array, _hash(tasks, task), task.key)
-    is_other = origin != NULL and not _is_same_file(&origin.stamp, stamp)
-    if is_other:
+    if origin != NULL and (stamp == NULL or not _is_same_file(&origin.first.stamp, stamp)):
         _drop_all_of(origin, &dropped)
     pthread_mutex_unlock(&_lock)
     _free_all(dropped)
-    return is_other
 
 
 cdef void count_use(const Tasks* tasks, bint hit) noexcept nogil:
@@ -363,7 +394,8 @@ cdef class ChunkCache:
     Parameters
     ----------
     limit : int
-        The most bytes that it may hold, above 0. What is needed to find things counts, too.
+        The most bytes that it may hold, above 0, with the keys; besides them it has a table, of a
+        thousandth of that and at least 4 KiB.
 
     Attributes
     ----------
@@ -373,7 +405,7 @@ cdef class ChunkCache:
     hits : int
         Chunks and inner chunks that were read from it.
     misses : int
-        Those that had to be decoded.
+        Those that had to be decoded to be kept.
 
     Raises
     ------
@@ -480,11 +512,11 @@ cdef class Section:
     Parameters
     ----------
     cache : ChunkCache
-    store : str
-        What tells the array's store from others.
+    store : Store
+        Where the array is.
     """
 
-    def __cinit__(self, ChunkCache cache not None, str store not None):
+    def __cinit__(self, ChunkCache cache not None, object store):
         global _n_sections
         _n_sections += 1
         number = _n_sections
@@ -494,25 +526,8 @@ cdef class Section:
         _sections[number] = weakref.ref(self, lambda _: _sections.pop(number, None))
 
     def __dealloc__(self):
-        cdef Kept* dropped = NULL
-        cdef Cache* cache
-        cdef Origin* origin
-        cdef Origin* next_one
-        cdef size_t i
-        if self.owner is None:
-            return
-        cache = self.owner.cache
-        with nogil:
-            pthread_mutex_lock(&_lock)
-            for i in range(cache.n_buckets):
-                origin = cache.origins[i]
-                while origin != NULL:
-                    next_one = origin.next
-                    if origin.array == self.number:
-                        _drop_all_of(origin, &dropped)
-                    origin = next_one
-            pthread_mutex_unlock(&_lock)
-            _free_all(dropped)
+        if self.owner is not None:
+            self.drop_below(b"")
 
     cdef void lend(self, Tasks* tasks) noexcept:
         """Let the tasks of a call that begins now use the cache."""
@@ -520,8 +535,49 @@ cdef class Section:
         tasks.cached_array = self.number
         tasks.writes_seen = zarrs_look(&self.owner.cache.writes)
 
+    cdef void drop_below(self, const char* prefix) noexcept:
+        # Drops what is kept of chunks whose keys begin so.
+        cdef Cache* cache = self.owner.cache
+        cdef Kept* dropped = NULL
+        cdef Origin* origin
+        cdef Origin* next_one
+        cdef size_t n = strlen(prefix)
+        cdef size_t i
+        with nogil:
+            pthread_mutex_lock(&_lock)
+            for i in range(cache.n_buckets):
+                origin = cache.origins[i]
+                while origin != NULL:
+                    next_one = origin.next
+                    if origin.array == self.number and (
+                        strncmp(<char*> (origin + 1), prefix, n) == 0
+                    ):
+                        _drop_all_of(origin, &dropped)
+                    origin = next_one
+            pthread_mutex_unlock(&_lock)
+            _free_all(dropped)
+
+    def begin_write(self) -> None:
+        """Let nothing be found and nothing be added until `end_write`."""
+        cdef Cache* cache = self.owner.cache
+        pthread_mutex_lock(&_lock)
+        if cache.process != _process:
+            cache.process = _process
+            cache.writers = 0
+        cache.writers += 1
+        zarrs_add(&cache.writes, 1)
+        pthread_mutex_unlock(&_lock)
+
+    def end_write(self) -> None:
+        """Follow `begin_write`, in the same process."""
+        cdef Cache* cache = self.owner.cache
+        pthread_mutex_lock(&_lock)
+        if cache.process == _process:
+            cache.writers -= 1
+        pthread_mutex_unlock(&_lock)
+
     def forget(self, keys) -> None:
-        """Drop what is kept of chunks that are being written, or may have been."""
+        """Drop what is kept of chunks that were written, or may have been."""
         cdef Cache* cache = self.owner.cache
         cdef Kept* dropped = NULL
         cdef Origin* origin
@@ -537,14 +593,18 @@ cdef class Section:
             pthread_mutex_unlock(&_lock)
         _free_all(dropped)
 
+    def forget_below(self, str prefix) -> None:
+        """Drop what is kept of chunks whose keys begin so."""
+        zarrs_add(&self.owner.cache.writes, 1)
+        self.drop_below(prefix.encode(errors="surrogatepass"))
 
-def sections_of(identity: Callable[[object], str], store: object) -> list[Section]:
-    """Return what all caches hold of arrays in a store, of which a function says what it is."""
+
+def living_sections() -> list[Section]:
+    """Return what all caches hold of arrays."""
     if not _sections:
         return []
-    name = identity(store)
     living = [reference() for reference in list(_sections.values())]
-    return [one for one in living if one is not None and one.store == name]
+    return [one for one in living if one is not None]
 
 
 # ---------------------------------------------------------------------------------------------
@@ -555,12 +615,19 @@ cdef void _before_fork() noexcept nogil:
     pthread_mutex_lock(&_lock)
 
 
-cdef void _after_fork() noexcept nogil:
-    # The child goes on with its copy of everything. What threads use that it has not got stays.
+cdef void _after_fork_in_parent() noexcept nogil:
+    pthread_mutex_unlock(&_lock)
+
+
+cdef void _after_fork_in_child() noexcept nogil:
+    # The child goes on with its copy of everything. What threads use that it has not got stays, and
+    # what they write is another process's.
+    global _process
+    _process += 1
     pthread_mutex_unlock(&_lock)
 
 
 # By C's means, as for the table of open files: a hook of Python's could wait for the lock with the
 # GIL.
-if pthread_atfork(_before_fork, _after_fork, _after_fork) != 0:
+if pthread_atfork(_before_fork, _after_fork_in_parent, _after_fork_in_child) != 0:
     raise MemoryError("no memory for what to do about forks")

@@ -89,7 +89,7 @@ cdef bint _read_kept(const Tasks* tasks, Task* task, Workspace* space) noexcept 
     cdef Kept* kept
     cdef Decoded decoded
     place.n = 0
-    kept = find_kept(tasks, task, &place)
+    kept = find_kept(tasks, task, &place, NULL)
     if kept == NULL:
         return False
     decoded.bytes = data_of(kept)

@@ -2,6 +2,7 @@
 
 import os
 
+from zarrs.caching._chunk_cache cimport can_keep
 from zarrs._core cimport MIN_SPLIT, NativeChain, Layout, Tasks, WriteOptions
 from zarrs.chunks._read_chunks cimport read_chunks
 from zarrs.chunks._write_chunks cimport write_chunks
@@ -49,7 +50,8 @@ def read(
     call : Call, optional
         For stages in Python, and for strings.
     only_kept : bool
-        Read the chunks that are in the plan's cache, which are done then, and no others.
+        Read the chunks that are in the plan's cache, which are done then, and no others. (A shard
+        is if all its inner chunks are that are wanted; one of shards never.)
     """
     cdef TaskSet chosen = TaskSet(plan, fetched)
     cdef Workspaces workspaces = Workspaces(threads)
@@ -63,7 +65,8 @@ def read(
             read_shards(tasks, &workspaces.team)
         elif tasks.n > 0:
             read_chunks(tasks, &workspaces.team,
-                        plan.is_simple and chain.supports_partial_decode and tasks.cache == NULL
+                        plan.is_simple and chain.supports_partial_decode
+                        and not can_keep(tasks, tasks.items[0].nbytes)
                         and plan.touched_bytes >= plan.n_tasks * MIN_SPLIT)
         if parts:
             read_parts(tasks, parts, &workspaces.team)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +15,7 @@ from zarrs.execution import _execute
 from zarrs.filesystem._files import take_direct_refusal
 from zarrs.filesystem._sync import take_sync_refusal
 from zarrs.runtime import _threads
+from zarrs.runtime._blocking_call import BlockingCall
 from zarrs.runtime._errors import CODEC_STATUSES, Failure, exception_of
 from zarrs.runtime._task_group import all_done
 
@@ -161,14 +161,16 @@ class Job:
 
         Who interrupts this gets his way when the thread has stopped, as with `call_elsewhere`.
         """
-        call = _threads.submit(function, *args)
+        call = BlockingCall()
         try:
-            return call.result()
+            _threads.submit_blocking(call, function, *args)
+            result: T = call.result()
+            return result
         finally:
             if not call.done():
                 self.plan.cancel()
                 if not call.cancel():
-                    concurrent.futures.wait([call])
+                    call.wait()
 
     def check(self) -> None:
         """Raise the exception of the first failed chunk; warn of what was refused."""

@@ -7,6 +7,7 @@
 ``_errors.py``          from a failed task to an exception
 ``_openmp.py``          loads the runtime of OpenMP so that its waiting threads sleep
 ``_threads.py``         how many threads a call gets, and in which thread it runs
+``_blocking_call.pyx``  a call in another thread that a signal cannot leave half done
 ``_cpus.py``            how many CPUs there are for this process
 ``_task_group.py``      tasks on an event loop, of which none is left behind
 ``_turns.py``           when a call lets others of its event loop run

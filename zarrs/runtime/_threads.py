@@ -20,6 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zarrs.runtime import _loop
+from zarrs.runtime._blocking_call import BlockingCall
 from zarrs.runtime._cpus import available_cpus, cpu_count
 from zarrs.runtime._openmp import may_spin
 
@@ -95,6 +96,17 @@ def _no_loop() -> None:
     return None
 
 
+class _OneThread(ThreadPoolExecutor):
+    """A pool of one thread, which looks for no idle one.
+
+    It would do so with a lock that a signal can leave held.
+    """
+
+    def _adjust_thread_count(self) -> None:
+        if not self._threads:
+            super()._adjust_thread_count()
+
+
 class _State:
     """The threads and the budget of one process."""
 
@@ -106,7 +118,7 @@ class _State:
         self._first: ThreadPoolExecutor | None = None
         self._others: ThreadPoolExecutor | None = None
         self._first_is_busy = False
-        self._calls: set[Future[Any]] = set()  # that have not ended
+        self._calls: set[Future[Any] | BlockingCall] = set()  # that have not ended
         self._last_end = 0.0  # of a call
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()  # loops with whose end threads end
         self._loop: Callable[[], Any] = _no_loop  # a weak reference: which one looks after idleness
@@ -114,13 +126,14 @@ class _State:
         # Whatever runs while it is held can end a loop, whose end takes it again.
         self._lock = threading.RLock()
 
-    def submit(self, function: Callable[..., T], *args: Any, **named: Any) -> Future[T]:
+    def submit(
+        self, call: Future[T] | BlockingCall, function: Callable[..., T], *args: Any, **named: Any
+    ) -> None:
         """Give a call to the first thread, or to another one if that is busy.
 
         If there can be none, it has been run when this returns: the interpreter is about to end, or
         the system has no more threads.
         """
-        call: Future[T] = Future()
         first = threading.Lock()
 
         def run() -> None:
@@ -132,19 +145,19 @@ class _State:
         except RuntimeError:  # `run` may be in a queue all the same, and about to be taken from it
             run()
         except BaseException:  # a signal
-            call.cancel()
-            self._calls.discard(call)
+            if call.cancel():
+                self._calls.discard(call)
+                self._first_is_busy = False
             raise
-        return call
 
-    def _submit(self, call: Future[T], run: Callable[[], None]) -> None:
+    def _submit(self, call: Future[T] | BlockingCall, run: Callable[[], None]) -> None:
         with self._lock:
             self._calls.add(call)
             call.add_done_callback(self._has_ended)
             self._end_later()
             if self._first is None:
                 self.cpus = cpu_count()
-                self._first = ThreadPoolExecutor(1, "zarrs-first", self._keep_team)
+                self._first = _OneThread(1, "zarrs-first", self._keep_team)
             if not self._first_is_busy or self.cpus == 1:
                 call.add_done_callback(self._first_is_idle)  # before anybody else learns of it
                 self._first_is_busy = True
@@ -158,10 +171,10 @@ class _State:
         if not may_spin:
             self.keeper = threading.get_ident()
 
-    def _first_is_idle(self, _: Future[Any]) -> None:
+    def _first_is_idle(self, _: Future[Any] | BlockingCall) -> None:
         self._first_is_busy = False
 
-    def _has_ended(self, call: Future[Any]) -> None:
+    def _has_ended(self, call: Future[Any] | BlockingCall) -> None:
         with self._lock:
             self._last_end = time.monotonic()
             self._calls.discard(call)
@@ -219,6 +232,7 @@ class _State:
                 return
             ended = [pool for pool in (self._first, self._others) if pool is not None]
             self._first = self._others = self.keeper = None
+            self._first_is_busy = False
             self.kept = 1
             self._loop = _no_loop
         for pool in ended:
@@ -273,7 +287,17 @@ def team_size(granted: int) -> int:
 
 def submit(function: Callable[..., T], *args: Any, **named: Any) -> Future[T]:
     """Run a function in one of the threads for native calls, away from zarr's event loop."""
-    return _state.submit(function, *args, **named)
+    call: Future[T] = Future()
+    _state.submit(call, function, *args, **named)
+    return call
+
+
+def submit_blocking(call: BlockingCall, function: Callable[..., Any], *args: Any) -> None:
+    """Run a function in one of the threads for native calls, for a thread that waits for it.
+
+    The call is the caller's, who has to cancel it, or to wait, whatever is raised here or later.
+    """
+    _state.submit(call, function, *args)
 
 
 def submit_alone(function: Callable[..., T], *args: Any, **named: Any) -> Future[T]:
@@ -289,7 +313,9 @@ def submit_alone(function: Callable[..., T], *args: Any, **named: Any) -> Future
     return call
 
 
-def _run_here(call: Future[T], function: Callable[..., T], *args: Any, **named: Any) -> None:
+def _run_here(
+    call: Future[T] | BlockingCall, function: Callable[..., T], *args: Any, **named: Any
+) -> None:
     # Runs a function, unless the call was cancelled, and keeps with the call what it returns.
     if call.set_running_or_notify_cancel():
         try:

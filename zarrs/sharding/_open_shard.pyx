@@ -245,8 +245,8 @@ cdef object open_fetched(Plan plan, const ChainSpec* chain, Py_ssize_t task, obj
     kept = see_buffer(index, &source.data, &source.size) if is_given else None
     with nogil:
         begin_shard(plan.tasks, chain, task, shard)
-        is_known = find_kept_index(plan.tasks, shard)
-        if not is_known and is_given:
+        is_known = not is_given and find_kept_index(plan.tasks, shard, NULL)
+        if is_given:
             failure.status = _read_given(plan.tasks, shard, &source, &failure)
         if failure.status == OK:
             failure.status = list_wanted(plan.tasks, shard, &all_kept)

@@ -7,6 +7,7 @@ from zarrs._core cimport (
     Axis,
     ChainSpec,
     Failure,
+    FileStamp,
     Input,
     Selection,
     Status,
@@ -60,7 +61,8 @@ cdef void begin_shard(
 cdef Status list_wanted(
     const Tasks* tasks, ShardRead* shard, bint* all_kept) noexcept nogil
 
-cdef bint find_kept_index(const Tasks* tasks, ShardRead* shard) noexcept nogil
+cdef bint find_kept_index(
+    const Tasks* tasks, ShardRead* shard, const FileStamp* stamp) noexcept nogil
 
 cdef Status get_index(
     const Tasks* tasks, ShardRead* shard, const Input* source, Failure* failure) noexcept nogil

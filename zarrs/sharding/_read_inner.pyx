@@ -8,19 +8,21 @@ again go through the same once more.
 
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc, qsort
-from libc.string cimport memset
+from libc.string cimport memcmp, memset
 
 from zarrs.caching._chunk_cache cimport (
     SHARD_INDEX,
+    Kept,
     Place,
     add_place,
     can_keep,
     count_use,
     data_of,
+    drop_origin,
     find_kept,
-    is_other_file,
     keep,
     release_kept,
+    still_holds,
 )
 from zarrs._core cimport (
     MAX_NDIM,
@@ -33,6 +35,7 @@ from zarrs._core cimport (
     Buffer,
     ChainSpec,
     Failure,
+    FileStamp,
     Input,
     Item,
     Region,
@@ -134,10 +137,14 @@ cdef void close_shard(ShardRead* shard) noexcept nogil:
 
 
 cdef void _release_wanted(ShardRead* shard) noexcept nogil:
+    # Uses nothing from the cache any more. (However they are sorted, those of one position are
+    # neighbours.)
     cdef Py_ssize_t i
     for i in range(shard.n_listed):
         if shard.wanted[i].kept != NULL and not _is_repeated(shard, i):
             release_kept(shard.wanted[i].kept)
+    for i in range(shard.n_listed):
+        shard.wanted[i].kept = NULL
 
 
 cdef Status _fill_wish(
@@ -237,9 +244,11 @@ cdef void _list_wanted(ShardRead* shard) noexcept nogil:
         qsort(shard.wanted, n, sizeof(InnerChunk), _by_position)
 
 
-cdef bint _find_all_kept(const Tasks* tasks, ShardRead* shard) noexcept nogil:
-    # Finds the wanted inner chunks in the cache; returns whether all are there. Inner chunks that
-    # are shards are not kept as such.
+cdef bint _find_all_kept(
+    const Tasks* tasks, ShardRead* shard, const FileStamp* stamp,
+) noexcept nogil:
+    # Finds the wanted inner chunks in the cache; returns whether all are there, and from one file.
+    # Inner chunks that are shards are not kept as such.
     cdef const Task* task = &tasks.items[shard.task]
     cdef InnerChunk* chunk
     cdef Place place
@@ -253,10 +262,23 @@ cdef bint _find_all_kept(const Tasks* tasks, ShardRead* shard) noexcept nogil:
         if _is_repeated(shard, i):
             chunk.kept = shard.wanted[i - 1].kept
         else:
-            chunk.kept = find_kept(tasks, task, &place) if (
+            chunk.kept = find_kept(tasks, task, &place, stamp) if (
                 add_place(&place, chunk.position)) else NULL
-        has_all = has_all and chunk.kept != NULL
+        has_all = has_all and chunk.kept != NULL and (
+            memcmp(&chunk.kept.stamp, &shard.wanted[0].kept.stamp, sizeof(FileStamp)) == 0)
     return has_all
+
+
+cdef void _check_kept(const Tasks* tasks, ShardRead* shard) noexcept nogil:
+    # Lets go of what does not go with the file that is open now.
+    cdef Py_ssize_t i
+    drop_origin(tasks, &tasks.items[shard.task], &shard.source.stamp)
+    for i in range(shard.n_listed):
+        if shard.wanted[i].kept != NULL and not still_holds(
+            tasks, shard.wanted[i].kept, &shard.source.stamp
+        ):
+            _release_wanted(shard)
+            return
 
 
 cdef Status list_wanted(
@@ -274,15 +296,18 @@ cdef Status list_wanted(
     _list_wanted(shard)
     shard.n_listed = n
     if tasks.cache != NULL:
-        all_kept[0] = _find_all_kept(tasks, shard)
+        all_kept[0] = _find_all_kept(
+            tasks, shard, NULL if shard.depth == 0 else &shard.source.stamp)
     return OK
 
 
-cdef bint find_kept_index(const Tasks* tasks, ShardRead* shard) noexcept nogil:
+cdef bint find_kept_index(
+    const Tasks* tasks, ShardRead* shard, const FileStamp* stamp,
+) noexcept nogil:
     """Take the index of a shard from the cache; return whether it is there."""
     cdef Place place = shard.place
     if tasks.cache != NULL and add_place(&place, SHARD_INDEX):
-        shard.kept_index = find_kept(tasks, &tasks.items[shard.task], &place)
+        shard.kept_index = find_kept(tasks, &tasks.items[shard.task], &place, stamp)
     if shard.kept_index == NULL:
         return False
     shard.index = <const Entry*> data_of(shard.kept_index)
@@ -292,15 +317,32 @@ cdef bint find_kept_index(const Tasks* tasks, ShardRead* shard) noexcept nogil:
 cdef Status get_index(
     const Tasks* tasks, ShardRead* shard, const Input* source, Failure* failure,
 ) noexcept nogil:
-    """Read the index of a shard, and keep it."""
+    """Read the index of a shard, and keep it.
+
+    If it is in memory, and is not the one that is kept, nothing that is kept of the shard is used:
+    no stamp tells whether that is older.
+    """
     cdef Place place = shard.place
+    cdef const Task* task = &tasks.items[shard.task]
     cdef Entry* index = NULL
+    cdef size_t size = shard.n * sizeof(Entry)
+    cdef Kept* kept
+    cdef bint is_same
     cdef Status status = read_index(source, shard.chain.shard, shard.n, &index, failure)
     shard.index = index
-    if status == OK and tasks.cache != NULL and add_place(&place, SHARD_INDEX):
-        keep(tasks, &tasks.items[shard.task], &place, <const uint8_t*> index,
-             shard.n * sizeof(Entry), &source.stamp)
-    return status
+    if status != OK or tasks.cache == NULL or not add_place(&place, SHARD_INDEX):
+        return status
+    if source.data != NULL:
+        kept = find_kept(tasks, task, &place, &source.stamp)
+        is_same = kept != NULL and memcmp(data_of(kept), index, size) == 0
+        if kept != NULL:
+            release_kept(kept)
+        if is_same:
+            return OK
+        _release_wanted(shard)
+        drop_origin(tasks, task, NULL)
+    keep(tasks, task, &place, <const uint8_t*> index, size, &source.stamp)
+    return OK
 
 
 cdef Status look_up_wanted(
@@ -383,7 +425,9 @@ cdef void _open_shard(void* context, Py_ssize_t k, Workspace* space) noexcept no
         failure.status = _fill_shard(tasks, shard, space)
         if failure.status == OK:
             return
-    if failure.status == OK and not find_kept_index(tasks, shard):
+    if failure.status == OK and (
+        shard.source.data != NULL or not find_kept_index(tasks, shard, &shard.source.stamp)
+    ):
         failure.status = get_index(tasks, shard, &shard.source, failure)
     if failure.status == OK:
         failure.status = look_up_wanted(tasks, shard, failure)
@@ -398,10 +442,8 @@ cdef Status _open_source(const Tasks* tasks, ShardRead* shard, Workspace* space)
     cdef Status status = OK
     if shard.depth == 0:
         status = open_task(tasks, task, &shard.source, &space.failure)
-    if status == OK and shard.depth == 0 and tasks.cache != NULL:
-        if is_other_file(tasks, task, &shard.source.stamp):
-            _release_wanted(shard)
-            _find_all_kept(tasks, shard)
+    if status == OK and tasks.cache != NULL:
+        _check_kept(tasks, shard)
     if status == OK:
         status = unwrap_shard(shard.chain, shard.n, shard.depth == 0, &shard.source,
                               &shard.decoded, space)
@@ -700,9 +742,9 @@ cdef bint _are_big(const Tasks* tasks, const Run* runs, Py_ssize_t n) noexcept n
     cdef Py_ssize_t needed = 0
     cdef Py_ssize_t i
     cdef Region region
-    if tasks.cache != NULL or runs[0].shard.chain.shard.inner_nbytes < MIN_SPLIT or not (
+    if runs[0].shard.chain.shard.inner_nbytes < MIN_SPLIT or not (
         chain.is_raw or chain.is_blosc
-    ):
+    ) or can_keep(tasks, runs[0].shard.chain.shard.inner_nbytes):
         return False
     for i in range(n):  # chunks as big as this are alone in their runs
         if not _is_simple(runs[i].shard):

@@ -11,7 +11,15 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from zarr import storage
-from zarr.storage import GpuMemoryStore, LocalStore, MemoryStore, WrapperStore
+from zarr.storage import (
+    FsspecStore,
+    GpuMemoryStore,
+    LocalStore,
+    MemoryStore,
+    ObjectStore,
+    WrapperStore,
+    ZipStore,
+)
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -75,12 +83,34 @@ def has_own_ranges(store: Store) -> bool:
     return _is_as_derived(type(store), "get_ranges", "get") and not isinstance(store, WrapperStore)
 
 
-def identity(store: Store) -> str:
-    """Return a text that is the same for all stores of the same bytes, as far as they tell."""
-    inner = innermost(store)
+def location(store: Store) -> str:
+    """Return what, with "/" and a key behind it, is the name of what a store holds.
+
+    It is the same for the same bytes, as far as stores tell, also if one store begins further down
+    than another. Two stores may have one name that are different: that must do no harm.
+    """
+    inner: Any = innermost(store)
     if isinstance(inner, LocalStore):
-        return f"LocalStore {os.path.realpath(inner.root)}"
+        return _place(inner.root)
+    if isinstance(inner, ZipStore) and inner.path is not None:
+        return f"zip {_place(inner.path)}"
+    if isinstance(inner, FsspecStore):
+        protocol = inner.fs.protocol
+        first = protocol if isinstance(protocol, str) else next(iter(protocol), "")
+        if first in ("file", "local"):
+            return _place(inner.path)
+        return f"{first} {inner.path.strip('/')}".rstrip()
+    prefix = getattr(getattr(inner, "store", None), "prefix", None)
+    if isinstance(inner, ObjectStore) and prefix is not None:
+        if type(inner.store).__name__ == "LocalStore":
+            return _place(prefix)
+        config = sorted(getattr(inner.store, "config", {}).items())  # may hold secrets
+        return f"{type(inner.store).__name__} {hash(repr(config)):x} {prefix}".rstrip("/ ")
     return f"{type(inner).__name__} {inner}"
+
+
+def _place(path: Any) -> str:
+    return f"file {os.path.realpath(path).rstrip('/')}"
 
 
 def _has_own_synchronous_methods(kind: Any) -> bool:
