@@ -320,27 +320,30 @@ cdef Status get_index(
     """Read the index of a shard, and keep it.
 
     If it is in memory, and is not the one that is kept, nothing that is kept of the shard is used:
-    no stamp tells whether that is older.
+    no stamp tells whether that is older. What is kept of the whole chunk of the array goes, then,
+    unless this is a shard in it of which nothing is known yet.
     """
     cdef Place place = shard.place
     cdef const Task* task = &tasks.items[shard.task]
     cdef Entry* index = NULL
     cdef size_t size = shard.n * sizeof(Entry)
     cdef Kept* kept
-    cdef bint is_same
+    cdef bint is_known, is_same
     cdef Status status = read_index(source, shard.chain.shard, shard.n, &index, failure)
     shard.index = index
     if status != OK or tasks.cache == NULL or not add_place(&place, SHARD_INDEX):
         return status
     if source.data != NULL:
         kept = find_kept(tasks, task, &place, &source.stamp)
-        is_same = kept != NULL and memcmp(data_of(kept), index, size) == 0
-        if kept != NULL:
+        is_known = kept != NULL
+        is_same = is_known and memcmp(data_of(kept), index, size) == 0
+        if is_known:
             release_kept(kept)
         if is_same:
             return OK
         _release_wanted(shard)
-        drop_origin(tasks, task, NULL)
+        if is_known or shard.depth == 0:
+            drop_origin(tasks, task, NULL)
     keep(tasks, task, &place, <const uint8_t*> index, size, &source.stamp)
     return OK
 
