@@ -14,7 +14,14 @@ from helpers import assert_same
 from loops import CHUNK, MARK, concurrency, make
 from shards import in_threads
 from zarr.codecs import BytesCodec, Crc32cCodec, GzipCodec, ShardingCodec
-from zarr.storage import FsspecStore, LocalStore, LoggingStore, MemoryStore, WrapperStore
+from zarr.storage import (
+    FsspecStore,
+    LocalStore,
+    LoggingStore,
+    MemoryStore,
+    StorePath,
+    WrapperStore,
+)
 
 pytestmark = pytest.mark.usefixtures("access")
 
@@ -71,9 +78,13 @@ def two_fsspec(root: Path) -> list[Any]:
     return [FsspecStore.from_url(url), FsspecStore.from_url(url)]
 
 
+def two_roots(root: Path) -> list[Any]:
+    return [LocalStore(root), StorePath(LocalStore(root.parent), root.name)]
+
+
 SHARED = [
     *(one_memory, one_told, one_logged, one_fsspec, two_memory, wrapped_memory, wrapped_told),
-    *(two_logged, wrapped_local, two_fsspec),
+    *(two_logged, wrapped_local, two_fsspec, two_roots),
 ]
 each_shared = pytest.mark.parametrize("stores", SHARED)
 
