@@ -204,10 +204,9 @@ def windows(root: Path, rounds: int, small: bool) -> Iterator[Line]:
         edge = min(data.shape) // 2
         step = max(1, edge // 10)
         wanted = [
-            np.s_[start : start + edge, start : start + edge, start : start + edge]
-            for start in range(0, min(data.shape) - edge, step)
+            np.s_[start : start + edge, :edge, :edge]
+            for start in range(0, data.shape[0] - edge, step)
         ]
-
         works: dict[str, Work] = {
             CACHED: partial(read_all, path, wanted, 2 * data.nbytes),
             UNCACHED: partial(read_all, path, wanted, 0),
