@@ -1,8 +1,8 @@
 """A call in another thread that the caller waits for, whatever signals interrupt that.
 
 Python runs handlers of signals between its own instructions, and one that raises in the middle of
-``concurrent.futures.Future`` can leave its lock held for ever: then whoever is to run the call waits
-for ever, and all calls behind it. This is compiled, so nothing comes in between.
+``concurrent.futures.Future`` can leave its lock held for ever: then the thread that is to run the
+call waits for ever, and all calls behind it. This is compiled, so nothing comes in between.
 """
 
 import threading
