@@ -599,6 +599,19 @@ def test_the_bound_holds_and_the_oldest_goes_first(native: None, tmp_path: Path)
     assert cache.nbytes <= 6000
 
 
+@each_layout
+def test_nothing_stays_in_use(native: None, tmp_path: Path, layout: str) -> None:
+    """What was read from the cache makes room later, so that what comes last is kept."""
+    array, data = squares(tmp_path, layout)
+    cached = zarrs.direct(array, cache_bytes=3000)
+    for row in range(32):
+        for column in range(0, 32, 4):
+            cached[row, column]
+            before = figures(cached)[0]
+            assert cached[row, column] == data[row, column]
+            assert figures(cached)[0] == before + 1
+
+
 def test_threads_share_it(native: None, tmp_path: Path) -> None:
     array, data = squares(tmp_path, "shards")
     for limit in (3000, MIB):
