@@ -55,6 +55,26 @@ def squares(store: Any, layout: str, **kw: Any) -> tuple[zarr.Array[Any], np.nda
     return array, data
 
 
+class Interrupted(AsyncOnly):
+    """A store in which something else happens between a request and its answer, once."""
+
+    after_get: Callable[[], None] | None = None
+    after_set: Callable[[], None] | None = None
+
+    async def get(self, *args: Any, **kwargs: Any) -> Any:
+        found = await super().get(*args, **kwargs)
+        hook, self.after_get = self.after_get, None
+        if hook is not None:
+            await asyncio.to_thread(hook)
+        return found
+
+    async def set(self, key: str, value: Any) -> None:
+        await super().set(key, value)
+        hook, self.after_set = self.after_set, None
+        if hook is not None:
+            await asyncio.to_thread(hook)
+
+
 def figures(array: zarrs.Array) -> tuple[int, int]:
     assert array.cache is not None
     return array.cache.hits, array.cache.misses
@@ -348,17 +368,7 @@ def test_writes_below_what_is_cached(native: None, tmp_path: Path) -> None:
 def test_writes_meanwhile_are_not_mixed(native: None) -> None:
     """Bytes of a shard that were fetched before a write do not meet an index from after it."""
 
-    class Slow(AsyncOnly):
-        hook: Callable[[], None] | None = None
-
-        async def get(self, *args: Any, **kwargs: Any) -> Any:
-            found = await super().get(*args, **kwargs)
-            hook, self.hook = self.hook, None
-            if hook is not None:
-                await asyncio.to_thread(hook)
-            return found
-
-    store = Slow()
+    store = Interrupted()
     array = zarr.create_array(
         store, shape=(8,), chunks=(1,), shards=(8,), dtype="i8", compressors=None, fill_value=-1
     )
@@ -371,7 +381,7 @@ def test_writes_meanwhile_are_not_mixed(native: None) -> None:
         ours(store)[...] = new
         assert cached[3] == new[3]
 
-    store.hook = write_and_look
+    store.after_get = write_and_look
     seen = cached[4:8]
     assert seen.tolist() in (old[4:8].tolist(), new[4:8].tolist())
     assert_same(cached[...], new)
@@ -380,16 +390,7 @@ def test_writes_meanwhile_are_not_mixed(native: None) -> None:
 def test_reads_in_the_middle_of_a_write_are_not_mixed(native: None) -> None:
     """The new bytes are there, and the write has not returned."""
 
-    class Telling(AsyncOnly):
-        hook: Callable[[], None] | None = None
-
-        async def set(self, key: str, value: Any) -> None:
-            await super().set(key, value)
-            hook, self.hook = self.hook, None
-            if hook is not None:
-                await asyncio.to_thread(hook)
-
-    store = Telling()
+    store = Interrupted()
     array = zarr.create_array(
         store, shape=(8,), chunks=(1,), shards=(8,), dtype="i8", compressors=None, fill_value=-1
     )
@@ -397,7 +398,7 @@ def test_reads_in_the_middle_of_a_write_are_not_mixed(native: None) -> None:
     cached = zarrs.direct(array, cache_bytes=MIB)
     assert_same(cached[:3], old[:3])
     seen: list[Any] = []
-    store.hook = lambda: seen.append(cached[4:8])
+    store.after_set = lambda: seen.append(cached[4:8])
     new = 100 + np.arange(8)
     ours(store)[...] = new
     assert_same(seen[0], new[4:8])
@@ -474,21 +475,11 @@ def test_a_write_that_fails_may_have_written(native: None, tmp_path: Path) -> No
 def test_a_read_that_a_write_overtakes_is_not_kept(native: None) -> None:
     """The old bytes were fetched before the write, and are decoded after it."""
 
-    class Slow(AsyncOnly):
-        hook: Callable[[], None] | None = None
-
-        async def get(self, *args: Any, **kwargs: Any) -> Any:
-            found = await super().get(*args, **kwargs)
-            hook, self.hook = self.hook, None
-            if hook is not None:
-                await asyncio.to_thread(hook)
-            return found
-
-    store = Slow()
+    store = Interrupted()
     array, data = squares(store, "chunks")
     cached = zarrs.direct(array, cache_bytes=MIB)
     new = make_data("<i4", data.shape, 9)
-    store.hook = lambda: ours(store).__setitem__(np.s_[:8, :8], new[:8, :8])
+    store.after_get = lambda: ours(store).__setitem__(np.s_[:8, :8], new[:8, :8])
     first = cached[:8, :8]
     assert np.array_equal(first, data[:8, :8]) or np.array_equal(first, new[:8, :8])
     assert_same(cached[:8, :8], new[:8, :8])
