@@ -22,9 +22,10 @@ from selections import EXAMPLES, Case, cases, picks
 from shards import in_threads
 from stores import AsyncOnly, Spy, SyncSpy, ours, theirs
 from zarr.codecs import BloscCodec, ZstdCodec
-from zarr.storage import MemoryStore, ObjectStore, WrapperStore
+from zarr.storage import FsspecStore, LocalStore, MemoryStore, ObjectStore, WrapperStore
 
 import zarrs
+from zarrs.storage._stores import location
 
 pytestmark = pytest.mark.filterwarnings("ignore:Combining a .sharding_indexed. codec")
 
@@ -73,6 +74,13 @@ class Interrupted(AsyncOnly):
         hook, self.after_set = self.after_set, None
         if hook is not None:
             await asyncio.to_thread(hook)
+
+
+def shard_of_eight(store: Any) -> zarr.Array[Any]:
+    """Inner chunks of one item that are not stored where it is -1, so that the others move."""
+    return zarr.create_array(
+        store, shape=(8,), chunks=(1,), shards=(8,), dtype="i8", compressors=None, fill_value=-1
+    )
 
 
 def figures(array: zarrs.Array) -> tuple[int, int]:
@@ -369,9 +377,7 @@ def test_writes_meanwhile_are_not_mixed(native: None) -> None:
     """Bytes of a shard that were fetched before a write do not meet an index from after it."""
 
     store = Interrupted()
-    array = zarr.create_array(
-        store, shape=(8,), chunks=(1,), shards=(8,), dtype="i8", compressors=None, fill_value=-1
-    )
+    array = shard_of_eight(store)
     old = np.arange(8)
     array[...] = old
     cached = zarrs.direct(array, cache_bytes=MIB)
@@ -391,9 +397,7 @@ def test_reads_in_the_middle_of_a_write_are_not_mixed(native: None) -> None:
     """The new bytes are there, and the write has not returned."""
 
     store = Interrupted()
-    array = zarr.create_array(
-        store, shape=(8,), chunks=(1,), shards=(8,), dtype="i8", compressors=None, fill_value=-1
-    )
+    array = shard_of_eight(store)
     array[...] = old = np.concatenate([[-1, -1], np.arange(2, 8)])
     cached = zarrs.direct(array, cache_bytes=MIB)
     assert_same(cached[:3], old[:3])
@@ -432,6 +436,33 @@ def test_one_writes_and_others_see_whole_states(native: None, tmp_path: Path, la
                 assert np.array_equal(seen, state(int(seen[7, 7]))), seen
 
         in_threads(3, work)
+
+
+def test_names_of_what_stores_hold(tmp_path: Path) -> None:
+    """One chunk has one name, also from a store that begins further down."""
+
+    def s3(prefix: str | None) -> Any:
+        return ObjectStore(obstore.store.S3Store("bucket", region="x", prefix=prefix))
+
+    fsspec = FsspecStore.from_url
+    pairs: list[tuple[Any, Any]] = [
+        (LocalStore(tmp_path), LocalStore(tmp_path / "a")),
+        (LocalStore(tmp_path), fsspec(f"file://{tmp_path}/a")),
+        (LocalStore(tmp_path), ObjectStore(obstore.store.LocalStore(tmp_path / "a", mkdir=True))),
+        (ObjectStore(obstore.store.LocalStore()), LocalStore(f"{tmp_path}/a")),
+        (LocalStore("/"), LocalStore(f"{tmp_path}/a")),
+        (fsspec("memory://"), fsspec("memory://a")),
+        (fsspec("memory://x"), fsspec("memory://x/a/")),
+        (s3(None), s3("a")),
+        (s3("x"), s3("x/a")),
+    ]
+    for above, below in pairs:
+        name = f"{location(below)}/c/0"
+        assert name.startswith(f"{location(above)}/")
+        assert name.endswith("/a/c/0")
+    assert location(s3("x")) != location(
+        ObjectStore(obstore.store.S3Store("other", region="x", prefix="x"))
+    )
 
 
 @each_store

@@ -394,8 +394,8 @@ cdef class ChunkCache:
     Parameters
     ----------
     limit : int
-        The most bytes that it may hold, above 0, with the keys; besides them it has a table, of a
-        thousandth of that and at least 4 KiB.
+        The most bytes that it may hold, above 0, with the keys; besides them it has a table, of
+        at most two thousandths of that, or 4 KiB.
 
     Attributes
     ----------

@@ -99,13 +99,13 @@ def location(store: Store) -> str:
         first = protocol if isinstance(protocol, str) else next(iter(protocol), "")
         if first in ("file", "local"):
             return _place(inner.path)
-        return f"{first} {inner.path.strip('/')}".rstrip()
-    prefix = getattr(getattr(inner, "store", None), "prefix", None)
-    if isinstance(inner, ObjectStore) and prefix is not None:
-        if type(inner.store).__name__ == "LocalStore":
-            return _place(prefix)
+        return f"{first}:/{inner.path.strip('/')}".rstrip("/")
+    if isinstance(inner, ObjectStore) and hasattr(inner.store, "prefix"):
+        kind, prefix = type(inner.store).__name__, str(inner.store.prefix or "")
+        if kind == "LocalStore":
+            return _place(f"/{prefix}")
         config = sorted(getattr(inner.store, "config", {}).items())  # may hold secrets
-        return f"{type(inner.store).__name__} {hash(repr(config)):x} {prefix}".rstrip("/ ")
+        return f"{kind} {hash(repr(config)):x}:/{prefix.strip('/')}".rstrip("/")
     return f"{type(inner).__name__} {inner}"
 
 
