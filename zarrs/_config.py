@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from zarr.core.config import config
 
@@ -15,6 +15,7 @@ MAX_CACHED_FILES = 2**30
 DEFAULT_CONCURRENCY = 10
 MAX_CONCURRENCY = 2**30  # None: no limit
 BOOLEANS = {"true": True, "false": False}  # as the environment may have them
+NEVER: Literal["never"] = "never"
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,11 @@ class Options:
         Raise instead of falling back to zarr's own pipeline.
     direct_io : bool
         Read and write files past the page cache, where the file system takes that.
-    fsync : bool
-        Return from writes to files when everything is on the disk.
+    fsync : bool or "never"
+        Return from writes to files when everything is on the disk; or keep the file system from
+        syncing chunks that are replaced.
+    lock_files : bool
+        Writers of chunks in local files exclude each other across processes.
     file_handle_cache_size : int
         Files that are kept open for later reads.
     """
@@ -49,7 +53,8 @@ class Options:
     store_empty_chunks: bool = False
     strict: bool = False
     direct_io: bool = False
-    fsync: bool = False
+    fsync: bool | Literal["never"] = False
+    lock_files: bool = False
     file_handle_cache_size: int = 0
 
     def __str__(self) -> str:
@@ -68,7 +73,7 @@ class Options:
         ]
         return f"{', '.join(changed)}; all others as by default"
 
-    def by_name(self) -> dict[str, int]:
+    def by_name(self) -> dict[str, int | str]:
         """Return the options under their names in ``zarr.config``."""
         return {NAMES[field]: value for field, value in asdict(self).items()}
 
@@ -145,7 +150,8 @@ def _read() -> Options:
         store_empty_chunks=_flag("store_empty_chunks"),
         strict=_flag("strict"),
         direct_io=_flag("direct_io"),
-        fsync=_flag("fsync"),
+        fsync=_fsync(),
+        lock_files=_flag("lock_files"),
         file_handle_cache_size=min(
             _count(NAMES["file_handle_cache_size"], least=0) or 0, MAX_CACHED_FILES
         ),
@@ -165,7 +171,14 @@ def _count(name: str, least: int = 1) -> int | None:
     return value
 
 
-def _flag(field: str) -> bool:
+def _fsync() -> bool | Literal["never"]:
+    value: Any = config.get(NAMES["fsync"], None)
+    if isinstance(value, str) and value.strip().lower() == NEVER:
+        return NEVER
+    return _flag("fsync", f"True, False or {NEVER!r}")
+
+
+def _flag(field: str, allowed: str = "True or False") -> bool:
     name = NAMES[field]
     value: Any = config.get(name, None)
     if value is None:
@@ -176,5 +189,5 @@ def _flag(field: str) -> bool:
     if isinstance(value, int) and value in (0, 1):
         value = bool(value)
     if not isinstance(value, bool):
-        raise ValueError(f"zarr.config option {name!r} must be True or False, not {value!r}")
+        raise ValueError(f"zarr.config option {name!r} must be {allowed}, not {value!r}")
     return value

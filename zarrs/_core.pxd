@@ -30,6 +30,7 @@ cpdef enum Status:
     NO_ROOM = 13
     NOT_SYNCED = 14  # a directory; code: errno, found: how many levels above the chunk
     EMPTY = 15  # a chunk of no bytes; expected: the bytes it should have, -1: unknown
+    OVERTAKEN = 16  # another writer has replaced the chunk since it was read to be merged
 
 
 cpdef enum IndexFault:
@@ -276,6 +277,7 @@ cdef struct FileOptions:
     # The topmost directory that is synced after a write, as the length of its name: the store's
     # root, or one above it in which a call has made a directory. NULL: nothing is synced.
     Py_ssize_t* top
+    bint exchange  # a new file changes names with the old one, which no file system syncs
 
 
 # Scratch and codec contexts of one thread; `_workspace.pyx` looks after them.

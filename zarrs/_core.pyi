@@ -26,6 +26,7 @@ class Status(IntEnum):
     NO_ROOM = 13
     NOT_SYNCED = 14
     EMPTY = 15
+    OVERTAKEN = 16
 
 class IndexFault(IntEnum):
     TOO_SHORT = 0

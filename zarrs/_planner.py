@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zarrs._config import NEVER
 from zarrs._layout import make_layout
 from zarrs.codecs._chain import Chain, make_chain
 from zarrs.codecs._python_stages import Call
@@ -228,7 +229,8 @@ class Planner:
         return Settings(
             cached_files=self.options.file_handle_cache_size if reading else 0,
             direct=self.options.direct_io,
-            sync=self.options.fsync and not reading,
+            sync=self.options.fsync is True and not reading,
+            exchange=self.options.fsync == NEVER and not reading,
             max_gap=gap if in_memory else min(MAX_GAP, gap),
             max_span=span if in_memory else min(MAX_SPAN, span),
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from zarr.core.sync import sync
 from zarr.storage import LocalStore
@@ -14,18 +15,26 @@ from zarrs._config import Options, read_concurrency
 from zarrs.execution._job import Job
 from zarrs.runtime import _threads
 from zarrs.storage._client import StoreClient
+from zarrs.storage._file_locks import lock_parts
 from zarrs.storage._kept import writing
 from zarrs.storage._key_locks import key_locks
 from zarrs.storage._store_reads import StoreReads, read_at_once
 from zarrs.storage._store_writes import StoreWrites, write_at_once
-from zarrs.storage._stores import innermost, is_immediate, is_synchronous, location
+from zarrs.storage._stores import (
+    directory_at,
+    innermost,
+    is_immediate,
+    is_synchronous,
+    location,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from zarr.abc.store import Store
 
 T = TypeVar("T")
+Tasks: TypeAlias = "Sequence[int] | None"  # the numbers of chunks; None: all that are written
 
 
 # From a coroutine.
@@ -60,18 +69,29 @@ async def write(job: Job, options: Options) -> None:
     else:
         await job.store._ensure_open()
         job.store._check_writable()
-        async with key_locks().hold(_lock_names(job, job.store)):
+        where = location(job.store)
+        if job.plan.in_memory:
+            warn_of_store(job.store, options)
+        async with key_locks().hold(_lock_names(job, where)):
             with writing(job.store, job.plan.keys):
-                if not job.plan.in_memory:
-                    await job.execute_elsewhere(workers)
-                else:
-                    warn_if_not_synced(job.store, options)
-                    client = _client(job, job.store)
-                    if is_immediate(job.store):
-                        await job.call_elsewhere(write_at_once, job, client, workers)
-                    else:
-                        await StoreWrites(job, client, read_concurrency(), workers).run()
+                for locks, tasks in write_parts(where, job.plan.keys, options):
+                    async with locks:
+                        await _write_part(job, job.store, options, tasks)
+                    if job.plan.has_failed:
+                        break
     job.check()
+
+
+async def _write_part(job: Job, store: Store, options: Options, tasks: Tasks) -> None:
+    workers = options.max_workers
+    if not job.plan.in_memory:
+        await job.execute_elsewhere(workers, fetched=_nothing_fetched(tasks))
+        return
+    client = _client(job, store)
+    if is_immediate(store):
+        await job.call_elsewhere(write_at_once, job, client, workers)
+    else:
+        await StoreWrites(job, client, read_concurrency(), workers, tasks).run()
 
 
 # In the calling thread.
@@ -105,17 +125,21 @@ def write_now(job: Job, options: Options) -> None:
         run_coroutine(write(job, options))
         return
     store._check_writable()
-    if job.plan.in_memory:
-        warn_if_not_synced(store, options)
-        work = partial(_call, job, write_at_once, job, _client(job, store), options.max_workers)
-    else:
-        work = partial(_call, job, job.execute, options.max_workers)
+    where = location(store)
+    workers = options.max_workers
 
-    def work_on_keys() -> None:
+    def work() -> None:
         with writing(store, job.plan.keys):
-            work()
+            if job.plan.in_memory:
+                _call(job, write_at_once, job, _client(job, store), workers)
+                return
+            for locks, tasks in write_parts(where, job.plan.keys, options):
+                with locks:
+                    _call(job, partial(job.execute, fetched=_nothing_fetched(tasks)), workers)
+                if job.plan.has_failed:
+                    break
 
-    key_locks().holding(_lock_names(job, store), work_on_keys)
+    key_locks().holding(_lock_names(job, where), work)
     job.check()
 
 
@@ -155,14 +179,47 @@ def _client(job: Job, store: Store) -> StoreClient:
     return StoreClient(store, job.prototype, is_synchronous(store))
 
 
-def _lock_names(job: Job, store: Store) -> list[str]:
-    where = location(store)
+def _lock_names(job: Job, where: str) -> list[str]:
     return [f"{where}/{key}" for key in job.plan.keys]
 
 
-def warn_if_not_synced(store: Any, options: Options) -> None:
-    """Warn that local files which zarr's own store writes are not synced."""
-    if options.fsync and isinstance(innermost(store), LocalStore):
+def write_parts(where: str, keys: Sequence[Any], options: Options) -> Iterator[tuple[Any, Tasks]]:
+    """Share out the chunks of a write, if it locks files; else all are written at a time.
+
+    Parameters
+    ----------
+    where : str
+        The `location` of the store.
+    keys : sequence of str
+        Keys of the chunks.
+    options : Options
+
+    Yields
+    ------
+    (context manager, sequence of int or None)
+        What to hold, and the numbers of the chunks to write meanwhile; None: all.
+    """
+    root = directory_at(where) if options.lock_files else None
+    if root is None:
+        yield nullcontext(), None
+    else:
+        yield from lock_parts(root, keys)
+
+
+def _nothing_fetched(tasks: Tasks) -> list[Any] | None:
+    # What `Job.execute` takes of chunks in files.
+    return None if tasks is None else [(task, False, None) for task in tasks]
+
+
+def warn_of_store(store: Any, options: Options) -> None:
+    """Warn of options that chunks do not have which a store's own interface writes."""
+    if options.lock_files and directory_at(location(store)) is None and not is_immediate(store):
+        warnings.warn(
+            f"codec_pipeline.lock_files is on, but {type(store).__name__} writes no local files: "
+            "other processes are not kept from writing the same chunks",
+            stacklevel=2,
+        )
+    if options.fsync is True and isinstance(innermost(store), LocalStore):
         warnings.warn(
             "codec_pipeline.fsync is on, but zarr's own store writes these chunks: "
             "they are not synced",

@@ -20,6 +20,7 @@ from zarrs.execution._job import Job
 from zarrs.runtime._errors import NotNativeError
 from zarrs.runtime._turns import is_loop_waiting
 from zarrs.storage._kept import writing
+from zarrs.storage._stores import location
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -218,17 +219,26 @@ class ZarrsCodecPipeline(CodecPipeline):
         job = self.planner.plan_write(batch, value, drop_axes)
         if isinstance(job, str):
             self._refuse_if_strict(job)
-            _run.warn_if_not_synced(getattr(batch[0][0], "store", None), self.options)
-            first = batch[0][0]
-            if isinstance(first, StorePath):
-                with writing(first.store, [path.path for path, *_ in batch]):
-                    await self._zarr.write(batch, value, drop_axes)
-            else:
-                await self._zarr.write(batch, value, drop_axes)
+            await self._leave_to_zarr(batch, value, drop_axes)
             return
         await _run.write(job, self.options)
         if job.store is None:
             await self._set_inner_chunks(job, batch)
+
+    async def _leave_to_zarr(
+        self, batch: BatchInfo, value: NDBuffer, drop_axes: tuple[int, ...]
+    ) -> None:
+        first = batch[0][0]
+        if not isinstance(first, StorePath):  # but zarr's own sharding codec
+            await self._zarr.write(batch, value, drop_axes)
+            return
+        keys = [path.path for path, *_ in batch]
+        _run.warn_of_store(first.store, self.options)
+        with writing(first.store, keys):
+            for locks, chosen in _run.write_parts(location(first.store), keys, self.options):
+                part = batch if chosen is None else [batch[i] for i in chosen]
+                async with locks:
+                    await self._zarr.write(part, value, drop_axes)
 
     async def _set_inner_chunks(self, job: Job, batch: BatchInfo) -> None:
         # Inner chunks that zarr's own sharding codec holds.

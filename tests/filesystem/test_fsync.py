@@ -185,6 +185,34 @@ def test_nothing_is_synced_without_the_option(tracer: str, tmp_path: Path) -> No
         assert "sync" not in {what for what, *_ in calls}
 
 
+def test_names_are_exchanged(tracer: str, tmp_path: Path) -> None:
+    """With "never", where there is an old file: no rename over it, which ext4 would sync."""
+    log = tmp_path / "log"
+    run_traced(tracer, child_write, str(tmp_path), False, log=log, fsync="never")
+    done = steps(log)
+    assert len(done) == 4 * len(KINDS)
+    for (kind, step), calls in done.items():
+        kinds = [what for what, *_ in calls]
+        assert "sync" not in kinds
+        renamed = {"new": 4, "merged": 0, "deleted": 0, "store made again": 2}[step]
+        assert kinds.count("rename") == renamed, (kind, step)
+        assert kinds.count("unlink") == (4 if step in ("merged", "deleted") else 0), (kind, step)
+        if step == "merged":  # the old files, under the new ones' temporary names
+            assert all(path.endswith(".partial") for what, path, *_ in calls if what == "unlink")
+        assert list((tmp_path / kind).rglob("*.partial")) == []
+
+
+@pytest.mark.parametrize("kind", ["raw", "shard"])
+def test_a_directory_is_not_exchanged(tmp_path: Path, kind: str) -> None:
+    with fsync(**{"codec_pipeline.fsync": "never"}):
+        array = make_array(tmp_path, kind)
+        (tmp_path / "c" / "0" / "0" / "in the way").mkdir(parents=True)
+        with pytest.raises(IsADirectoryError):
+            array[...] = 1
+        assert (tmp_path / "c" / "0" / "0" / "in the way").is_dir()
+        assert list(tmp_path.rglob("*.partial")) == []
+
+
 def child_read(root: str) -> None:
     array = make_array(Path(root) / "store", "shard")
     array[...] = 1
@@ -320,7 +348,7 @@ def test_other_stores_ignore_it() -> None:
     assert (np.asarray(array[...]) == 1).all()
 
 
-@pytest.mark.parametrize("nonsense", ["perhaps", 7, []])
+@pytest.mark.parametrize("nonsense", ["perhaps", 7, [], "nevermore"])
 def test_nonsense_is_refused(nonsense: Any) -> None:
     with (
         fsync(**{"codec_pipeline.fsync": nonsense}),

@@ -23,6 +23,7 @@ CALLS = (
     "unlink",
     "truncate",
     "stat",
+    "lock",
 )
 FOR_EVER = 2**31 - 1  # of the last call to fail
 

@@ -12,7 +12,7 @@ from zarr.storage import LocalStore
 from zarrs._core import Status
 from zarrs.codecs._registry import EXPLAIN
 from zarrs.execution import _execute
-from zarrs.filesystem._files import take_direct_refusal
+from zarrs.filesystem._files import take_direct_refusal, take_overtaking
 from zarrs.filesystem._sync import take_sync_refusal
 from zarrs.runtime import _threads
 from zarrs.runtime._blocking_call import BlockingCall
@@ -184,6 +184,13 @@ class Job:
             warnings.warn(
                 "codec_pipeline.fsync is on, but the file system does not sync directories: "
                 "after a power failure, names of new chunks may be missing",
+                stacklevel=2,
+            )
+        if take_overtaking():
+            warnings.warn(
+                "another process writes the same chunks: one was replaced while it was being "
+                "merged, and was merged once more. That does not always keep what both write: let "
+                "each chunk have one writer, or set codec_pipeline.lock_files in all of them",
                 stacklevel=2,
             )
         result = self.plan.failure()

@@ -5,6 +5,10 @@ from libc.stdint cimport uint8_t, uint64_t
 from zarrs._core cimport Buffer, Failure, FileOptions, Input, Status
 
 
+cdef enum:
+    MAX_MERGES = 100  # of one chunk, each time with what another writer has put there
+
+
 cdef struct NewFile:
     # A file being written beside the one whose place it takes.
     int fd
@@ -12,6 +16,7 @@ cdef struct NewFile:
     size_t base  # how much of it is the old file's
     bint direct
     bint sync  # before it takes the other's place
+    bint exchange  # see FileOptions
     uint8_t* block  # bytes that wait to be written; aligned for O_DIRECT
     size_t filled
     size_t size  # of all that was appended
@@ -40,12 +45,16 @@ cdef Status append_file(
 cdef Status patch_file(
     NewFile* file, const uint8_t* data, size_t n, Failure* failure) noexcept nogil
 
-cdef Status commit_file(NewFile* file, const char* path, Failure* failure) noexcept nogil
+cdef Status commit_file(
+    NewFile* file, const char* path, const Input* old, Failure* failure) noexcept nogil
 
 cdef void abandon_file(NewFile* file) noexcept nogil
 
 cdef Status replace_file(
-    const char* path, const FileOptions* options, const uint8_t* data, size_t n, uint64_t nonce,
-    Failure* failure) noexcept nogil
+    const char* path, const FileOptions* options, const Input* old, const uint8_t* data, size_t n,
+    uint64_t nonce, Failure* failure) noexcept nogil
 
-cdef Status remove_file(const char* path, Failure* failure) noexcept nogil
+cdef Status remove_file(
+    const char* path, const Input* old, Failure* failure) noexcept nogil
+
+cdef void wait_for_others(int attempt, uint64_t nonce) noexcept nogil

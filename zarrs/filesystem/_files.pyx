@@ -5,6 +5,10 @@ file in the same directory, which then takes the place of the old one: readers, 
 after a crash, see the old bytes or the new ones. Temporary names end in ``.partial``, as those of
 zarr's own local store do.
 
+A file that was read to be merged with something, and is still open, is compared with the one that
+is about to be replaced. If another writer was quicker, that is the status ``OVERTAKEN``, and what
+he wrote stays. Somebody can still come between the comparison and the replacement.
+
 Direct I/O bypasses the page cache and moves whole blocks between a file and aligned memory. Where a
 file system refuses it, files are read and written as others are, and ``take_direct_refusal`` tells.
 """
@@ -13,11 +17,11 @@ from libc.errno cimport EEXIST, EINTR, EINVAL, EISDIR, ENOENT, ENOTDIR, errno
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdio cimport rename, snprintf
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset, strlen
+from libc.string cimport memcmp, memcpy, memset, strlen
 from posix.fcntl cimport O_CREAT, O_EXCL, O_NONBLOCK, O_RDONLY, O_WRONLY, open
-from posix.stat cimport S_ISDIR, S_ISREG, fstat, mkdir, struct_stat
+from posix.stat cimport S_ISDIR, S_ISREG, fstat, mkdir, stat, struct_stat
 from posix.stdlib cimport posix_memalign
-from posix.time cimport timespec
+from posix.time cimport nanosleep, timespec
 from posix.types cimport off_t
 from posix.unistd cimport close, ftruncate, pread, pwrite, unlink, write
 
@@ -26,10 +30,12 @@ from zarrs._core cimport (
     MISSING,
     NO_MEMORY,
     OK,
+    OVERTAKEN,
     WRONG_SIZE,
     Buffer,
     Failure,
     FileOptions,
+    FileStamp,
     Input,
     Status,
 )
@@ -65,6 +71,9 @@ cdef extern from "_native/atomics.h" nogil:
 cdef extern from "_native/direct.h" nogil:
     bint zarrs_is_direct(int fd)
     void zarrs_set_direct(int fd, bint on)
+
+cdef extern from "_native/exchange.h" nogil:
+    int zarrs_exchange_names(const char* one, const char* other)
 
 cdef extern from "_native/sync.h" nogil:
     int zarrs_sync(int fd)
@@ -390,6 +399,7 @@ cdef Status create_file(
         file.temporary = NULL
         return IO_ERROR
     file.sync = options.top != NULL
+    file.exchange = options.exchange
     if options.direct:
         # Not with open(): where that refuses, it may have made the file all the same.
         zarrs_set_direct(file.fd, True)
@@ -483,10 +493,74 @@ cdef Status patch_file(
     return status
 
 
-cdef Status commit_file(NewFile* file, const char* path, Failure* failure) noexcept nogil:
+# ---------------------------------------------------------------------------------------------
+# Taking the place of what there is
+
+cdef Py_ssize_t _overtaken = 0
+
+
+def take_overtaking() -> bool:
+    """Return whether other writers replaced what was being merged since the last question."""
+    return zarrs_exchange(&_overtaken, 0) != 0
+
+
+cdef bint _is_same(const Input* old, const char* path) noexcept nogil:
+    # Whether what was read, or that nothing was there, is what is there now. The file that was
+    # read is still open, so that no other one has its number.
+    cdef struct_stat info
+    cdef Input now
+    if stat(path, &info) < 0:
+        return old.fd < 0 or not (errno == ENOENT or errno == ENOTDIR)
+    if not S_ISREG(info.st_mode):
+        return True
+    _see(&now, &info)
+    return old.fd >= 0 and memcmp(&now.stamp, &old.stamp, sizeof(FileStamp)) == 0
+
+
+cdef bint _was_overtaken(const Input* old, const char* path) noexcept nogil:
+    if old == NULL or _is_same(old, path):
+        return False
+    zarrs_store(&_overtaken, 1)
+    return True
+
+
+cdef void wait_for_others(int attempt, uint64_t nonce) noexcept nogil:
+    """Wait a little before something is merged once more: longer each time, up to 10 ms."""
+    cdef timespec duration
+    duration.tv_sec = 0
+    duration.tv_nsec = min(
+        attempt * <long> (100_000 + nonce * 0x9E3779B97F4A7C15u % 100_000), 10_000_000)
+    nanosleep(&duration, NULL)
+
+
+cdef bint _is_file(const char* path) noexcept nogil:
+    cdef struct_stat info
+    return stat(path, &info) == 0 and S_ISREG(info.st_mode)
+
+
+cdef Status _take_place(
+    NewFile* file, const char* path, const Input* old, Failure* failure,
+) noexcept nogil:
+    # Of a new file that is closed.
+    if _was_overtaken(old, path):
+        return OVERTAKEN
+    # The old file has the temporary name then, under which it is removed.
+    if file.exchange and _is_file(path) and zarrs_exchange_names(file.temporary, path) == 0:
+        return OK
+    if rename(file.temporary, path) < 0:
+        return _io_error(failure)
+    free(file.temporary)
+    file.temporary = NULL
+    return OK
+
+
+cdef Status commit_file(
+    NewFile* file, const char* path, const Input* old, Failure* failure,
+) noexcept nogil:
     """Put a new file in the place of ``path``.
 
-    On any failure the old file is as it was and no temporary file is left.
+    ``old`` is what was merged, if anything was, and still is to be there. On any failure the old
+    file is as it was and no temporary file is left.
     """
     cdef Status status = _write_rest(file, failure)
     # first, lest a name on the disk leads to bytes that are not
@@ -496,12 +570,10 @@ cdef Status commit_file(NewFile* file, const char* path, Failure* failure) noexc
     if close(file.fd) < 0 and status == OK:
         status = _io_error(failure)
     file.fd = -1
-    if status == OK and rename(file.temporary, path) < 0:
-        status = _io_error(failure)
+    if status == OK:
+        status = _take_place(file, path, old, failure)
     if status == OK:
         invalidate_handle(path)
-        free(file.temporary)
-        file.temporary = NULL
     abandon_file(file)
     return status
 
@@ -519,12 +591,12 @@ cdef void abandon_file(NewFile* file) noexcept nogil:
 
 
 cdef Status replace_file(
-    const char* path, const FileOptions* options, const uint8_t* data, size_t n, uint64_t nonce,
-    Failure* failure,
+    const char* path, const FileOptions* options, const Input* old, const uint8_t* data, size_t n,
+    uint64_t nonce, Failure* failure,
 ) noexcept nogil:
     """Put ``data`` in the place of the file ``path``, making directories as needed.
 
-    On any failure the old file is as it was and no temporary file is left.
+    See ``commit_file``.
     """
     cdef NewFile file
     cdef Status status = create_file(path, options, nonce, &file, failure)
@@ -536,13 +608,17 @@ cdef Status replace_file(
     else:
         status = _write_all(&file, data, n, failure)
     if status == OK:
-        return commit_file(&file, path, failure)
+        return commit_file(&file, path, old, failure)
     abandon_file(&file)
     return status
 
 
-cdef Status remove_file(const char* path, Failure* failure) noexcept nogil:
-    """Remove a file; one that is not there is no error."""
+cdef Status remove_file(
+    const char* path, const Input* old, Failure* failure,
+) noexcept nogil:
+    """Remove a file; one that is not there is no error. See ``commit_file`` for ``old``."""
+    if _was_overtaken(old, path):
+        return OVERTAKEN
     if unlink(path) < 0 and errno != ENOENT and errno != ENOTDIR:
         return _io_error(failure)
     invalidate_handle(path)

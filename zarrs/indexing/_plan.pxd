@@ -17,6 +17,7 @@ cdef class Settings:
     cdef int cached_files
     cdef readonly bint direct
     cdef bint sync
+    cdef bint exchange
     cdef Py_ssize_t max_gap
     cdef Py_ssize_t max_span
 

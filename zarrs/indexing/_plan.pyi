@@ -16,7 +16,14 @@ class Encoded:
 class Settings:
     direct: bool
     def __new__(
-        cls, *, cached_files: int, direct: bool, sync: bool, max_gap: int, max_span: int
+        cls,
+        *,
+        cached_files: int,
+        direct: bool,
+        sync: bool,
+        exchange: bool,
+        max_gap: int,
+        max_span: int,
     ) -> Self: ...
 
 @disjoint_base

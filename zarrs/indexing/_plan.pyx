@@ -105,17 +105,21 @@ cdef class Settings:
         Whether to use direct I/O where the file system takes it.
     sync : bool
         Whether a write ends when everything is on the disk.
+    exchange : bool
+        Whether new files change names with old ones, which no file system syncs.
     max_gap, max_span : int
         The most bytes between two inner chunks of a shard that are read in one go, and the
         most bytes that are read in one go.
     """
 
     def __cinit__(
-        self, *, int cached_files, bint direct, bint sync, Py_ssize_t max_gap, Py_ssize_t max_span,
+        self, *, int cached_files, bint direct, bint sync, bint exchange, Py_ssize_t max_gap,
+        Py_ssize_t max_span,
     ):
         self.cached_files = cached_files
         self.direct = direct
         self.sync = sync
+        self.exchange = exchange
         self.max_gap = max_gap
         self.max_span = max_span
 
@@ -196,6 +200,7 @@ cdef class Plan:
         self.tasks.files.cache_size = settings.cached_files
         self.tasks.files.direct = settings.direct
         self.tasks.files.top = &self.top if settings.sync else NULL
+        self.tasks.files.exchange = settings.exchange
         self.tasks.max_gap = settings.max_gap
         self.tasks.max_span = settings.max_span
 

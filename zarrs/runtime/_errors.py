@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -238,6 +239,8 @@ def exception_of(
         return OSError(failure.code, text, place.filename)
     if status is Status.NOT_SYNCED:
         return _sync_error(failure, place)
+    if status is Status.OVERTAKEN:
+        return _overtaken_error(place)
     where = place.text if place.filename is None else f"{place.text} (file {place.filename!r})"
     if status is Status.NO_MEMORY:
         return MemoryError(f"no memory left while {doing} {where}")
@@ -287,6 +290,16 @@ def _sync_error(failure: Failure, place: Place) -> OSError:
         failure.code,
         f"{os.strerror(failure.code)} while syncing directory {directory!r}: {place.text} has "
         "been changed as it should be, but that may not survive a power failure",
+        place.filename,
+    )
+
+
+def _overtaken_error(place: Place) -> OSError:
+    return OSError(
+        errno.EBUSY,
+        f"other processes kept replacing {place.text} while something was merged into it; what is "
+        "stored is theirs: let each chunk have one writer, or set codec_pipeline.lock_files in all "
+        "of them",
         place.filename,
     )
 

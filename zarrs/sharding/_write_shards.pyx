@@ -4,7 +4,8 @@ A shard is never changed in place: of the old one every inner chunk that is not 
 as it is, encoded, into the new one, which then takes its place. Inner chunks are encoded in the
 order in which the new shard holds them, and whichever thread has encoded one appends what is ready,
 so the file grows while the rest is still being encoded. Shards are written in waves, so that only
-so many are open and encoded at a time.
+so many are open and encoded at a time. One that another process has replaced meanwhile is written
+once more, with what is there now, in a wave of such shards.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
@@ -16,6 +17,7 @@ from zarrs._core cimport (
     MISSING,
     NO_MEMORY,
     OK,
+    OVERTAKEN,
     THE_FILE,
     Axis,
     ChainSpec,
@@ -37,6 +39,7 @@ from zarrs.chunks._read_chunks cimport open_task
 from zarrs.chunks._write cimport encode_region, keep_encoded
 from zarrs.codecs._chunk cimport encode_chunk
 from zarrs.filesystem._files cimport (
+    MAX_MERGES,
     NewFile,
     abandon_file,
     append_file,
@@ -47,6 +50,7 @@ from zarrs.filesystem._files cimport (
     remove_file,
     replace_file,
     view_input,
+    wait_for_others,
 )
 from zarrs.indexing._region cimport (
     Split,
@@ -117,7 +121,10 @@ cdef struct ShardWrite:
     int depth  # 0: a chunk of the array
     int64_t inner  # in which inner chunk of the outermost shard it is
     const ChainSpec* chain
-    Input old
+    Input file  # of the old shard, as long as the new one is written
+    bint merges  # whether anything of the old shard may survive
+    bint is_overtaken  # another process has replaced it
+    Input old  # the bytes of the old shard
     uint8_t* decoded  # the memory behind it, if it had to be decoded as a whole
     Entry* index  # of the old shard; NULL: nothing of it survives
     Entry* new_index
@@ -176,7 +183,7 @@ cdef Status _read_old_index(ShardWrite* shard, Workspace* space) noexcept nogil:
     cdef const ShardSpec* spec = shard.chain.shard
     cdef Py_ssize_t i
     cdef Status status
-    status = unwrap_shard(shard.chain, shard.n, shard.depth == 0, &shard.old, &shard.decoded, space)
+    status = unwrap_shard(shard.chain, shard.n, False, &shard.old, &shard.decoded, space)
     if status != OK:
         return status
     status = read_index(&shard.old, spec, shard.n, &shard.index, &space.failure)
@@ -234,7 +241,7 @@ cdef void _end_shard(ShardWrite* shard) noexcept nogil:
     if shard.sink.is_open:
         abandon_file(&shard.sink.file)
     if shard.depth == 0:
-        close_input(&shard.old)
+        close_input(&shard.file)
     free(shard.inners)
     free(shard.decoded)
     free(shard.index)
@@ -453,6 +460,7 @@ cdef Status _store_joined(
     cdef const uint8_t* data = NULL
     cdef size_t n = 0
     cdef bint owned = False
+    cdef const Input* old = &shard.file if shard.merges else NULL
     cdef Status status = _join(shard, space, options, &data, &n, &owned)
     if status != OK:
         return status
@@ -464,9 +472,9 @@ cdef Status _store_joined(
             return OK
         status = OK if data == NULL else keep_encoded(task, data, n)
     elif data == NULL:
-        status = remove_file(task.path, &space.failure)
+        status = remove_file(task.path, old, &space.failure)
     else:
-        status = replace_file(task.path, &tasks.files, data, n,
+        status = replace_file(task.path, &tasks.files, old, data, n,
                               options.seed + <uint64_t> shard.task, &space.failure)
     if owned:
         free(<void*> data)
@@ -476,6 +484,7 @@ cdef Status _store_joined(
 cdef Status _finish_file(ShardWrite* shard, Failure* failure) noexcept nogil:
     # Writes the index and puts the new shard in the place of the old one.
     cdef const ShardSpec* spec = shard.chain.shard
+    cdef const Input* old = &shard.file if shard.merges else NULL
     cdef Py_ssize_t size = index_size(spec, shard.n)
     cdef bint holds_something = False
     cdef uint8_t* encoded
@@ -484,7 +493,7 @@ cdef Status _finish_file(ShardWrite* shard, Failure* failure) noexcept nogil:
     for i in range(shard.n):
         holds_something = holds_something or not is_absent(&shard.new_index[i])
     if not holds_something:
-        return remove_file(shard.sink.path, failure)
+        return remove_file(shard.sink.path, old, failure)
     encoded = <uint8_t*> malloc(size)
     if encoded == NULL:
         return NO_MEMORY
@@ -496,8 +505,15 @@ cdef Status _finish_file(ShardWrite* shard, Failure* failure) noexcept nogil:
     free(encoded)
     if status == OK:
         shard.sink.is_open = False
-        status = commit_file(&shard.sink.file, shard.sink.path, failure)
+        status = commit_file(&shard.sink.file, shard.sink.path, old, failure)
     return status
+
+
+cdef void _give_up(Tasks* tasks, ShardWrite* shard, const Failure* failure) noexcept nogil:
+    if failure.status == OVERTAKEN:
+        shard.is_overtaken = True
+    else:
+        record_failure(tasks, shard.task, failure)
 
 
 cdef void _append(Tasks* tasks, ShardWrite* shard, Workspace* space) noexcept nogil:
@@ -516,7 +532,7 @@ cdef void _append(Tasks* tasks, ShardWrite* shard, Workspace* space) noexcept no
                 failure.status = _finish_file(shard, failure)
             if failure.status != OK:
                 shard.is_closed = True
-                record_failure(tasks, shard.task, failure)
+                _give_up(tasks, shard, failure)
         calls = zarrs_add(&shard.calls, -calls)
 
 
@@ -541,8 +557,9 @@ cdef void _open_one(void* context, Py_ssize_t i, Workspace* space) noexcept nogi
     if is_cancelled(tasks, shard.task):
         return
     failure = begin_failure(space)
-    if not task.complete and not task.covers:
-        old = open_task(tasks, task, &shard.old, failure)
+    if shard.merges:
+        old = open_task(tasks, task, &shard.file, failure)
+        shard.old = shard.file
     failure.status = old if old > MISSING else _begin_shard(shard, old, space)
     shard.left = shard.n_touched
     if failure.status != OK:
@@ -590,7 +607,7 @@ cdef void _write_one(void* context, Py_ssize_t i, Workspace* space) noexcept nog
     failure = begin_failure(space)
     failure.status = _store_joined(tasks, shard, space, options)
     if failure.status != OK:
-        record_failure(tasks, shard.task, failure)
+        _give_up(tasks, shard, failure)
 
 
 cdef bint _same_grid(const ShardWrite* a, const ShardWrite* b, int ndim) noexcept nogil:
@@ -601,6 +618,29 @@ cdef bint _same_grid(const ShardWrite* a, const ShardWrite* b, int ndim) noexcep
     return True
 
 
+cdef void _prepare(
+    Tasks* tasks, Py_ssize_t i, ShardWrite* shard, const WriteOptions* options,
+) noexcept nogil:
+    # For the write of the i-th task.
+    cdef const ShardSpec* spec = tasks.chain.shard
+    cdef const Task* task = &tasks.items[i]
+    memset(shard, 0, sizeof(ShardWrite))
+    shard.task = i
+    shard.inner = -1
+    shard.chain = tasks.chain
+    shard.merges = not task.complete and not task.covers
+    shard.file.fd = shard.old.fd = -1
+    shard.select = task.select
+    shard.data = tasks.data + task.array_offset
+    shard.n = count_inner_chunks(spec, task.select.axes)
+    shard.streamed = tasks.chain.n_stages == 0 and task.path != NULL
+    shard.sink.path = task.path
+    shard.sink.files = &tasks.files
+    shard.sink.nonce = options.seed + <uint64_t> i
+    if spec.index_at_start:
+        shard.sink.room = shard.sink.size = index_size(spec, shard.n)
+
+
 cdef Py_ssize_t _next_wave(
     Tasks* tasks, Py_ssize_t* first, ShardWrite* shards, const WriteOptions* options,
 ) noexcept nogil:
@@ -609,33 +649,42 @@ cdef Py_ssize_t _next_wave(
     cdef int64_t nbytes = 0
     cdef Py_ssize_t n = 0
     cdef Py_ssize_t i
-    cdef Task* task
-    cdef ShardWrite* shard
+    cdef const Task* task
     while first[0] < tasks.n and n < WAVE_SHARDS and nbytes < WAVE_BYTES:
         i = task_number(tasks, first[0])
         task = &tasks.items[i]
         if not task.empty:
-            shard = &shards[n]
-            memset(shard, 0, sizeof(ShardWrite))
-            shard.task = i
-            shard.inner = -1
-            shard.chain = tasks.chain
-            shard.old.fd = -1
-            shard.select = task.select
-            shard.data = tasks.data + task.array_offset
-            shard.n = count_inner_chunks(spec, task.select.axes)
-            shard.streamed = tasks.chain.n_stages == 0 and task.path != NULL
-            shard.sink.path = task.path
-            shard.sink.files = &tasks.files
-            shard.sink.nonce = options.seed + <uint64_t> shard.task
-            if spec.index_at_start:
-                shard.sink.room = shard.sink.size = index_size(spec, shard.n)
-            nbytes += touched_by_all(spec, task, shard.n) * spec.inner_nbytes
-            if tasks.chain.n_stages > 0 and not task.complete and not task.covers:
+            _prepare(tasks, i, &shards[n], options)
+            nbytes += touched_by_all(spec, task, shards[n].n) * spec.inner_nbytes
+            if tasks.chain.n_stages > 0 and shards[n].merges:
                 nbytes += task.nbytes  # of the old shard
             n += 1
         first[0] += 1
     return n
+
+
+cdef Py_ssize_t _next_attempt(
+    Tasks* tasks, ShardWrite* shards, Py_ssize_t n, int attempt, const WriteOptions* options,
+) noexcept nogil:
+    # Prepares those shards of a wave that other processes have replaced; returns how many.
+    cdef Py_ssize_t again = 0
+    cdef Py_ssize_t i
+    cdef Failure failure
+    for i in range(n):
+        if not shards[i].is_overtaken:
+            continue
+        if attempt < MAX_MERGES:
+            _prepare(tasks, shards[i].task, &shards[again], options)
+            again += 1
+        else:
+            memset(&failure, 0, sizeof(Failure))
+            failure.status = OVERTAKEN
+            failure.stage = THE_FILE
+            failure.inner = -1
+            record_failure(tasks, shards[i].task, &failure)
+    if again > 0:
+        wait_for_others(attempt, shards[0].sink.nonce)
+    return again
 
 
 cdef int _write_wave(
@@ -682,6 +731,7 @@ cdef int write_shards(
     """Write what a call selects in shards."""
     cdef Py_ssize_t first = 0
     cdef Py_ssize_t n
+    cdef int attempt
     cdef ShardWrite* shards = <ShardWrite*> malloc(WAVE_SHARDS * sizeof(ShardWrite))
     if shards == NULL:
         raise MemoryError("no memory for a write")
@@ -689,7 +739,12 @@ cdef int write_shards(
         while first < tasks.n:
             with nogil:
                 n = _next_wave(tasks, &first, shards, options)
-            _write_wave(tasks, shards, n, options, team)
+            attempt = 0
+            while n > 0:
+                _write_wave(tasks, shards, n, options, team)
+                attempt += 1
+                with nogil:
+                    n = _next_attempt(tasks, shards, n, attempt, options)
     finally:
         free(shards)
     return 0

@@ -9,7 +9,7 @@ from zarrs.runtime._task_group import TaskGroup
 from zarrs.storage._client import StoreClient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from zarr.core.buffer import Buffer
 
@@ -26,10 +26,19 @@ Old = tuple[int, bool, "Buffer | None"]
 
 
 class Batches:
-    """The chunks of one call, those that are ready, in batches that are encoded together."""
+    """The chunks of one call, those that are ready, in batches that are encoded together.
 
-    def __init__(self, job: Job) -> None:
+    Parameters
+    ----------
+    job : Job
+    tasks : container of int, optional
+        The numbers of the chunks to write. Default: all.
+    """
+
+    def __init__(self, job: Job, tasks: Container[int] | None = None) -> None:
         to_run = job.plan.to_run()
+        if tasks is not None:
+            to_run = [i for i in to_run if i in tasks]
         self._job = job
         self.to_merge: Iterator[int] = (i for i in to_run if job.plan.merges(i))
         self._others: Iterator[int] = (i for i in to_run if not job.plan.merges(i))
@@ -80,15 +89,24 @@ class StoreWrites:
         Requests under way at a time.
     workers : int
         Threads that encode.
+    tasks : container of int, optional
+        The numbers of the chunks to write. Default: all.
     """
 
-    def __init__(self, job: Job, client: StoreClient, concurrency: int, workers: int) -> None:
+    def __init__(
+        self,
+        job: Job,
+        client: StoreClient,
+        concurrency: int,
+        workers: int,
+        tasks: Container[int] | None = None,
+    ) -> None:
         self._job = job
         self._keys: Any = job.plan.keys
         self._client = client
         self._workers = workers
         self._requests = TaskGroup(concurrency, self._begin)
-        self._batches = Batches(job)
+        self._batches = Batches(job, tasks)
         self._encoded: deque[tuple[int, Encoded | None]] = deque()
         self._encoded_bytes = 0  # of these, and of those that are being stored
         self._old_bytes = 0  # of chunks that are fetched, or were and are not merged yet

@@ -112,6 +112,12 @@ def location(store: Store) -> str:
     return f"{kind.__name__} {inner}"
 
 
+def directory_at(where: str) -> str | None:
+    """Return the directory that a `location` names; None if there are no local files."""
+    kind, _, path = where.partition(" ")
+    return (path or "/") if kind == "file" else None
+
+
 def _place(path: Any) -> str:
     return f"file {os.path.realpath(path).rstrip('/')}"
 

@@ -32,6 +32,7 @@ enum call {
     CALL_UNLINK,
     CALL_TRUNCATE,
     CALL_STAT,
+    CALL_LOCK,
     N_CALLS
 };
 
@@ -356,6 +357,25 @@ FD_CALL(__fxstat, CALL_STAT, int, (int version, int fd, struct stat *info), (ver
 FD_CALL(__fxstat64, CALL_STAT, int, (int version, int fd, struct stat64 *info),
         (version, fd, info))
 #endif
+
+#define LOCK_CALL(name)                                                                            \
+    int name(int fd, int command, ...)                                                             \
+    {                                                                                              \
+        va_list list;                                                                              \
+        void *argument;                                                                            \
+        static int (*real)(int, int, ...);                                                         \
+        if (!real)                                                                                 \
+            *(void **)&real = dlsym(RTLD_NEXT, #name);                                             \
+        va_start(list, command);                                                                   \
+        argument = va_arg(list, void *); /* which may be a number, or nothing */                   \
+        va_end(list);                                                                              \
+        if (command == F_OFD_SETLK && is_watched(fd) && next(CALL_LOCK) == FAIL)                   \
+            return -1;                                                                             \
+        return real(fd, command, argument);                                                        \
+    }
+
+LOCK_CALL(fcntl)
+LOCK_CALL(fcntl64)
 
 int close(int fd)
 {
