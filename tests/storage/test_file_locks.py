@@ -170,7 +170,7 @@ def test_layouts_and_names(locking: None, tmp_path: Path, layout: str, path: str
     keywords = {"shape": (8,), "chunks": (4,), "dtype": "<i4", "compressors": None}
     group: Any = zarr.open_group(tmp_path, zarr_format=LAYOUTS[layout].get("zarr_format", 3))
     root = tmp_path / path if path else tmp_path / "root"
-    array = zarr.create_array(root, **{**keywords, **LAYOUTS[layout]})
+    array: Any = zarr.create_array(root, **{**keywords, **LAYOUTS[layout]})
     if path and group.metadata.zarr_format == 3:
         array = zarr.open_group(tmp_path)[path]
     with FileLocks(str(root), [KEYS[layout]]):
@@ -184,11 +184,12 @@ def test_layouts_and_names(locking: None, tmp_path: Path, layout: str, path: str
 @pytest.mark.parametrize("kind", ["memory", "zip", "local"])
 def test_other_stores(locking: None, tmp_path: Path, kind: str, access: str) -> None:
     """A dictionary has no other process; of a store that cannot be locked a warning tells."""
-    store: Any = {
+    kinds: dict[str, Callable[[], Any]] = {
         "memory": MemoryStore,
         "zip": lambda: ZipStore(tmp_path / "a.zip", mode="w"),
         "local": lambda: LocalStore(tmp_path / "a"),
-    }[kind]()
+    }
+    store = kinds[kind]()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         array = zarr.create_array(store, shape=(8,), chunks=(4,), dtype="<i4")
@@ -316,7 +317,7 @@ def test_the_event_loop_goes_on(locking: None, native: None, tmp_path: Path) -> 
             with pytest.raises(asyncio.CancelledError):
                 await write
         await array.setitem(6, 60)
-        assert (await array.getitem(slice(4, 8))).tolist() == [4, 5, 60, 7]
+        assert_same(await array.getitem(slice(4, 8)), np.array([4, 5, 60, 7], "<i4"))
 
     asyncio.run(main())
 
@@ -496,7 +497,7 @@ def child_without_rights(path: str) -> None:
         os.setuid(65534)
     with zarr.config.set({"codec_pipeline.lock_files": True}):
         for module in (zarr, zarrs):
-            array = module.open_array(path, mode="r+")  # type: ignore[attr-defined]
+            array = module.open_array(path, mode="r+")
             assert array[0] == 0
             try:
                 array[:] = 1
