@@ -13,7 +13,7 @@ from cpython.buffer cimport (
 )
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy, strlen
+from libc.string cimport memcpy, memset, strlen
 
 from zarrs._core cimport (
     MAX_INNER_CHUNKS,
@@ -35,6 +35,7 @@ from zarr.core.buffer.cpu import Buffer
 
 cdef extern from "_native/atomics.h" nogil:
     Py_ssize_t zarrs_load(const Py_ssize_t* p)
+    void zarrs_lower(Py_ssize_t* p, Py_ssize_t x)
     void zarrs_store(Py_ssize_t* p, Py_ssize_t x)
 
 cdef extern from "Python.h":
@@ -246,6 +247,17 @@ cdef class Plan:
             if f.status > MISSING:
                 return i, f.status, f.stage, f.depth, f.inner, f.code, f.expected, f.found
         return None
+
+    def retract(self, Py_ssize_t i) -> None:
+        """Forget that a task has failed, while no loop runs; what is left of the call can go on."""
+        cdef Py_ssize_t k
+        memset(&self.task(i).failure, 0, sizeof(Failure))
+        if zarrs_load(&self.first_failed) < 0:  # cancelled
+            return
+        zarrs_store(&self.first_failed, self.n_tasks)
+        for k in range(self.n_tasks):
+            if self.tasks.items[k].failure.status > MISSING:
+                zarrs_lower(&self.first_failed, k)
 
     def bytes_to_decode(self, NativeChain chain) -> int:
         """How many bytes a read with this chain decodes."""

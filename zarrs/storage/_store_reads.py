@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
 
 from zarrs.execution import _execute
 from zarrs.runtime._task_group import TaskGroup
@@ -11,7 +13,7 @@ from zarrs.storage._client import Range, StoreClient, length
 from zarrs.storage._stores import has_own_ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from zarr.core.buffer import Buffer
 
@@ -22,11 +24,20 @@ MAX_HELD = 256 * 1024 * 1024  # bytes under way or waiting to be decoded; or one
 THREAD_KEYS = 16  # keys that a thread asks a blocking store for in one go ...
 THREAD_BYTES = 4 * 1024 * 1024  # ... unless they are as big as this
 SMALL_INDEX = 64 * 1024  # bytes of an index that is read on the event loop
+MAX_ATTEMPTS = 10  # to read a shard that is replaced meanwhile, each with the index as it is now
 ALL_PARTS = -1
 
 
 Fetched = tuple[int, bool, "Buffer | None"]  # as `_execute.read` takes them
 Part = tuple["OpenShard", int, "Buffer | None"]
+
+
+def _size(fetched: Sequence[Any]) -> int:
+    return sum(len(buffer) for *_, buffer in fetched if buffer is not None)
+
+
+def _checksum(index: Buffer) -> int:
+    return crc32(index.as_numpy_array())
 
 
 class Wanted(NamedTuple):
@@ -76,7 +87,10 @@ class StoreReads:
         self._tasks: Iterator[int] = iter(job.plan.to_run())
         self._next: list[Wanted] = []  # taken before another task is begun
         self._has_ranges = True
-        self._begun_anew: set[int] = set()  # shards whose ranges are of no use
+        # Of shards that are fetched in ranges, what is read; None: all of it is fetched after all.
+        self._open: dict[int, OpenShard | None] = {}
+        self._indexes: dict[int, int] = {}  # from which they were opened, by checksums
+        self._attempts: Counter[int] = Counter()
         self._fetched: list[Fetched] = []
         self._parts: list[Part] = []
         self._held = 0
@@ -86,20 +100,52 @@ class StoreReads:
         """Read everything; what failed natively is in the plan."""
         try:
             self._begin()
-            while not self._job.plan.has_failed:
-                if (self._fetched or self._parts) and not self._batches.is_full:
-                    self._batches.begin(self._decode(*self._take()))
-                elif self._requests or self._batches:
-                    await self._requests.news()
-                    self._batches.check()
-                else:
-                    break
+            await self._work()
+            while self._job.plan.has_failed and await self._was_replaced():
+                await self._work()
         finally:
             try:
                 await self._requests.drain(cancel=True)
             finally:
                 await self._batches.drain(cancel=True)
                 del self._requests, self._batches  # their errors lead to this: no cycles
+
+    async def _work(self) -> None:
+        # Until all is done, or something has failed.
+        while not self._job.plan.has_failed:
+            if (self._fetched or self._parts) and not self._batches.is_full:
+                self._batches.begin(self._decode(*self._take()))
+            elif self._requests or self._batches:
+                await self._news()
+            else:
+                break
+
+    async def _news(self) -> None:
+        await self._requests.news()
+        self._batches.check()
+
+    async def _was_replaced(self) -> bool:
+        # Whether what failed is a shard that was replaced between the fetch of its index and that
+        # of its inner chunks: then nothing is damaged, and it is begun anew.
+        plan = self._job.plan
+        while self._batches:
+            await self._news()
+        failure = plan.failure()
+        task = -1 if failure is None else failure[0]
+        before = self._indexes.get(task)
+        if before is None or self._attempts[task] == MAX_ATTEMPTS:
+            return False
+        self._attempts[task] += 1
+        wanted = Wanted(task, _execute.part_to_fetch(plan, self._chain, task))
+        [index] = await self._client.get([(self._keys[task], wanted.range)])
+        if index is not None and _checksum(index) == before:
+            return False
+        plan.retract(task)
+        self._open[task] = None  # what arrives of the old one is not wanted
+        self._drop_parts(task)
+        await self._arrive(wanted, index)
+        self._begin()
+        return True
 
     def _take(self) -> tuple[list[Fetched], list[Part]]:
         # The next batch of what has arrived; something is left for the other threads.
@@ -115,7 +161,13 @@ class StoreReads:
         else:
             limit = 1 if self._lanes > 1 else self._workers
             await self._job.execute_elsewhere(limit, fetched=fetched, parts=parts)
-        self._held -= sum(len(buffer) for *_, buffer in (*fetched, *parts) if buffer is not None)
+        if self._job.plan.has_failed:  # some of it was skipped, then
+            self._fetched += fetched
+            self._parts += parts
+            for task in {shard.task for shard, *_ in parts if self._open[shard.task] is not shard}:
+                self._drop_parts(task)
+        else:
+            self._held -= _size(fetched) + _size(parts)
 
     # Fetching.
 
@@ -205,10 +257,11 @@ class StoreReads:
                     missing.remove(part)
                     self._arrive_part(Wanted(wanted.task, shard.ranges[part], shard, part), buffer)
         except* FileNotFoundError:
-            self._begin_anew(wanted.task)
+            pass
         finally:
             self._extra -= share - 1
-        if missing:  # whatever the store means by that
+        # Whatever the store means by that; or nobody asks any more.
+        if missing and self._open[wanted.task] is shard:
             self._begin_anew(wanted.task)
 
     # What has arrived.
@@ -228,9 +281,11 @@ class StoreReads:
 
     def _arrive_part(self, wanted: Wanted, buffer: Buffer | None) -> None:
         assert wanted.range is not None
+        if self._open[wanted.task] is not wanted.shard:  # which has been begun anew
+            return
         if buffer is None or len(buffer) > length(wanted.range):  # replaced since, or no ranges
             self._begin_anew(wanted.task)
-        elif wanted.task not in self._begun_anew:
+        else:
             self._keep(self._parts, wanted.shard, wanted.part, buffer)
 
     def _keep(self, where: list[Any], what: Any, part: Any, buffer: Buffer | None) -> None:
@@ -240,13 +295,18 @@ class StoreReads:
 
     def _begin_anew(self, task: int) -> None:
         # Ranges did not do: fetch all of it.
-        if task not in self._begun_anew:
-            self._begun_anew.add(task)
-            self._parts = [part for part in self._parts if part[0].task != task]
-            self._next.append(Wanted(task))
+        self._open[task] = None
+        self._drop_parts(task)
+        self._next.append(Wanted(task))
+
+    def _drop_parts(self, task: int) -> None:
+        dropped = [part for part in self._parts if part[0].task == task]
+        self._parts = [part for part in self._parts if part[0].task != task]
+        self._held -= _size(dropped)
 
     async def _open_shard(self, task: int, index: Buffer) -> None:
         # From the index to the requests for what it says is needed.
+        self._indexes[task] = _checksum(index)
         if len(index) <= SMALL_INDEX:
             shard = _execute.open_shard(self._job.plan, self._chain, task, index)
         else:
@@ -257,6 +317,7 @@ class StoreReads:
             self._want_ranges(task, shard)
 
     def _want_ranges(self, task: int, shard: OpenShard) -> None:
+        self._open[task] = shard
         if shard.has_absent:
             self._keep(self._parts, shard, -1, None)
         if len(shard.ranges) > 1 and has_own_ranges(self._client.store):
