@@ -8,6 +8,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
 from clusters import (
     LIMIT,
@@ -180,3 +181,54 @@ def test_native_threads_of_workers_are_bounded(
     assert float(result(worker_processes, lazy.sum())) == found[0]["sums"][0]
     for one, ours in zip(found, on_every_worker(worker_processes, threads_of_ours), strict=True):
         assert ours - one["before"] <= 2 * one["cpus"]
+
+
+# ------------------------------------------------------------- processes that share chunks
+
+
+@pytest.fixture
+def locked_processes(worker_processes: Any) -> Any:
+    """Workers that lock files."""
+    name = "codec_pipeline.lock_files"
+    before = configure(worker_processes, {name: True})
+    yield worker_processes
+    configure(worker_processes, before)
+
+
+@pytest.mark.parametrize("kind", ["local", "fsspec", "logging"])
+@pytest.mark.parametrize("layout", ["plain", "sharded"])
+def test_processes_write_misaligned(
+    locked_processes: Any, tmp_path: Path, kind: str, layout: str
+) -> None:
+    """With `codec_pipeline.lock_files` they may share chunks."""
+    array: Any = new_array(STORES[kind](tmp_path), layout)
+    for seed in range(3):
+        data = make_data("<f8", SHAPE, seed)
+        lazy = da.from_array(data, chunks=MISALIGNED)
+        result(locked_processes, da.store(lazy, array, lock=False, compute=False))
+        assert_same(array[...], data)
+
+
+def append(path: str, first: int, rows: int) -> None:
+    """Write some rows of a data set, as one of many jobs does."""
+    part = xr.Dataset({"v": (("time", "x"), np.full((rows, 8), float(first)))})
+    part.to_zarr(path, region={"time": slice(first, first + rows), "x": slice(0, 8)},
+                 safe_chunks=False, consolidated=False)  # fmt: skip
+
+
+def test_processes_append(locked_processes: Any, tmp_path: Path) -> None:
+    """xarray's `append_dim`, and jobs that fill what was appended; chunks do not align."""
+    rows, jobs = 7, 30
+    path = str(tmp_path / "data")
+    encoding = {"v": {"chunks": (50, 8)}}
+    template = xr.Dataset({"v": (("time", "x"), np.zeros((10, 8)))})
+    template.to_zarr(path, encoding=encoding, consolidated=False)
+    more = xr.Dataset({"v": (("time", "x"), np.zeros((rows * jobs - 10, 8)))})
+    more.to_zarr(path, append_dim="time", safe_chunks=False, consolidated=False)
+    futures = [
+        locked_processes.submit(append, path, rows * k, rows, pure=False) for k in range(jobs)
+    ]
+    for future in futures:
+        future.result(timeout=LIMIT)
+    found = xr.open_zarr(path, consolidated=False)["v"].values
+    assert_same(found, np.repeat(np.arange(0.0, rows * jobs, rows), rows)[:, None].repeat(8, 1))
