@@ -21,6 +21,8 @@ ChunkCache
     Where they keep decoded chunks, if they are asked to.
 explain, Explanation, GroupExplanation, Part
     What of an array's reading and writing runs natively, and why the rest does not.
+check, CheckReport, Finding
+    What of an array is missing, damaged or left over in its store; and deletes what is damaged.
 ChunkError
     A stored chunk is damaged, or does not fit its array, or cannot be encoded.
 NotNativeError
@@ -41,15 +43,18 @@ from zarrs._version import __version__
 
 __all__ = [
     "Array",
+    "CheckReport",
     "ChunkCache",
     "ChunkError",
     "Explanation",
+    "Finding",
     "Group",
     "GroupExplanation",
     "NotNativeError",
     "Part",
     "ZarrsCodecPipeline",
     "__version__",
+    "check",
     "create_array",
     "direct",
     "explain",
@@ -68,8 +73,10 @@ try:
     from zarr.registry import register_pipeline
 
     from zarrs._array import Array
+    from zarrs._check import check
     from zarrs._direct import Group, create_array, direct, open, open_array, open_group
     from zarrs._explain import Explanation, GroupExplanation, explain
+    from zarrs._findings import CheckReport, Finding
     from zarrs.caching._chunk_cache import ChunkCache
     from zarrs.codecs._chain import Part
     from zarrs.pipeline import ZarrsCodecPipeline

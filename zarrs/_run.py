@@ -17,7 +17,7 @@ from zarrs.runtime import _threads
 from zarrs.storage._client import StoreClient
 from zarrs.storage._file_locks import lock_parts
 from zarrs.storage._kept import writing
-from zarrs.storage._key_locks import key_locks
+from zarrs.storage._key_locks import key_locks, lock_names
 from zarrs.storage._store_reads import StoreReads, read_at_once
 from zarrs.storage._store_writes import StoreWrites, write_at_once
 from zarrs.storage._stores import (
@@ -72,7 +72,7 @@ async def write(job: Job, options: Options) -> None:
         where = location(job.store)
         if job.plan.in_memory:
             warn_of_store(job.store, options)
-        async with key_locks().hold(_lock_names(job, where)):
+        async with key_locks().hold(lock_names(where, job.plan.keys)):
             with writing(job.store, job.plan.keys):
                 for locks, tasks in write_parts(where, job.plan.keys, options):
                     async with locks:
@@ -139,7 +139,7 @@ def write_now(job: Job, options: Options) -> None:
                 if job.plan.has_failed:
                     break
 
-    key_locks().holding(_lock_names(job, where), work)
+    key_locks().holding(lock_names(where, job.plan.keys), work)
     job.check()
 
 
@@ -177,10 +177,6 @@ def _opened(job: Job) -> Store:
 
 def _client(job: Job, store: Store) -> StoreClient:
     return StoreClient(store, job.prototype, is_synchronous(store))
-
-
-def _lock_names(job: Job, where: str) -> list[str]:
-    return [f"{where}/{key}" for key in job.plan.keys]
 
 
 def write_parts(where: str, keys: Sequence[Any], options: Options) -> Iterator[tuple[Any, Tasks]]:

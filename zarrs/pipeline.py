@@ -7,6 +7,7 @@ zarr's own pipeline takes the call.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from zarr.abc.codec import CodecPipeline
@@ -81,6 +82,12 @@ class ZarrsCodecPipeline(CodecPipeline):
     def options(self) -> Options:
         """The options in force."""
         return self.planner.options
+
+    def with_options(self, **options: Any) -> ZarrsCodecPipeline:
+        """Return a pipeline of the same codecs with some other options."""
+        pipeline = ZarrsCodecPipeline(self._zarr)
+        pipeline.planner = Planner(self._zarr, replace(self.options, **options))
+        return pipeline
 
     # What has nothing to do with chunks is zarr's.
 

@@ -15,6 +15,7 @@ from helpers import assert_same, emit, run_child
 from loops import CHUNK, make, run
 from shards import in_threads
 from zarr.codecs import GzipCodec
+from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
 from zarrs.storage._key_locks import KeyLocks
@@ -74,6 +75,42 @@ def test_locks_exclude() -> None:
 
     in_time(lambda: in_threads(8, work), 60)
     assert is_free(locks, *"abcd")
+
+
+def test_owners_may_write() -> None:
+    """What an owner calls, and the coroutines that it waits for, need not wait; all others do."""
+    locks = KeyLocks()
+    done: list[str] = []
+
+    def other() -> None:
+        locks.holding(["a"], lambda: done.append("other"))
+
+    def work() -> None:
+        locks.holding(["a", "b"], lambda: done.append("thread"))
+        assert is_free(locks, "b") is False  # "a" is held, and "b" can be had
+        sync(coroutine())
+        thread.start()
+        thread.join(0.1)
+        locks.owning(["a"], lambda: done.append("owner"))
+
+    async def coroutine() -> None:
+        async with locks.hold(["a"]):
+            done.append("coroutine")
+
+    thread = threading.Thread(target=other)
+    in_time(lambda: locks.owning(["a"], work), 60)
+    thread.join()
+    assert done == ["thread", "coroutine", "owner", "other"]
+    assert is_free(locks, *"ab")
+
+
+def test_owners_that_fail() -> None:
+    locks = KeyLocks()
+    with pytest.raises(ZeroDivisionError):
+        locks.owning(["a"], lambda: print(1 / 0))
+    assert is_free(locks, "a")
+    locks.holding(["a"], lambda: None)
+    assert is_free(locks, "a")
 
 
 def test_locks_and_errors() -> None:

@@ -60,6 +60,16 @@ def caught(act: Callable[[], Any]) -> Any:
 # ------------------------------------------------------------------------------------ attributes
 
 
+def test_what_is_damage(tmp_path: Path) -> None:
+    """What nobody can read; not what a codec in Python or this package is at fault for."""
+    array = create(tmp_path, compressors=[Crc32cCodec()])
+    (tmp_path / "c/0/0").write_bytes(bytes(68))
+    error = caught(lambda: array[:4, :4])
+    assert error.is_damage
+    assert pickle.loads(pickle.dumps(error)).is_damage
+    assert not zarrs.ChunkError("of somebody's own").is_damage
+
+
 def test_attributes_of_chunks(native: None, tmp_path: Path) -> None:
     array = create(tmp_path, "a/b")
     file = tmp_path / "a/b/c/1/0"
@@ -175,7 +185,7 @@ def test_attributes_of_what_codecs_in_python_return(native: None, tmp_path: Path
 
 def test_attributes_are_documented() -> None:
     text = inspect.getdoc(zarrs.ChunkError) or ""
-    assert re.findall(r"^(\w+) : ", text, re.MULTILINE) == list(ATTRIBUTES)
+    assert re.findall(r"^(\w+) : ", text, re.MULTILINE) == [*ATTRIBUTES, "is_damage"]
     assert attributes(zarrs.ChunkError("without")) == (None,) * 5
 
 

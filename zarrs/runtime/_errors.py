@@ -42,6 +42,10 @@ class ChunkError(ValueError, RuntimeError):
         The name of the codec that failed; None if it was a shard's index.
     inner_chunk : tuple of int or None
         The place of the inner chunk in its shard; None if it was no inner chunk that failed.
+    is_damage : bool
+        Whether the stored bytes are at fault, and nobody can read them. False: a codec in Python
+        has returned something wrong, a limit of this package is exceeded, or inner chunks share
+        bytes.
     """
 
     array: str | None = None
@@ -49,6 +53,7 @@ class ChunkError(ValueError, RuntimeError):
     filename: str | None = None
     codec: str | None = None
     inner_chunk: tuple[int, ...] | None = None
+    is_damage: bool = False
 
 
 class CodecRaised(Exception):  # noqa: N818
@@ -264,6 +269,9 @@ def exception_of(
     if isinstance(error, ChunkError):
         error.array, error.key, error.filename, error.inner_chunk, *_ = place
         error.codec = codec
+        error.is_damage = is_damage and not (
+            status is Status.BAD_INDEX and failure.code == IndexFault.OVERLAP
+        )
     return error
 
 

@@ -3,7 +3,8 @@
 A call that writes holds the locks of its keys from before old bytes are read until after the new
 ones are stored, so that several that write parts of one chunk lose nothing. Writes come from event
 loops of several threads, none of which may block: who has to wait leaves a future behind. Writes
-without an event loop come from threads, which may.
+without an event loop come from threads, which may. A thread that looks at something before it
+writes to it holds the lock for both.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
 from zarrs.storage._lock_table import LockTable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
+
+# The locks that the caller holds for what it calls; coroutines that it waits for inherit this.
+_own: ContextVar[frozenset[str]] = ContextVar("own", default=frozenset())
 
 
 class KeyLocks:
@@ -35,7 +40,7 @@ class KeyLocks:
         """Hold the locks of several names; all take them in the same order."""
         held = []
         try:
-            for name in sorted(set(names)):
+            for name in sorted(set(names) - _own.get()):
                 await self._take(name)
                 held.append(name)
             yield
@@ -61,12 +66,25 @@ class KeyLocks:
             If the event loop that runs in this thread has to go on for the locks to be had.
         """
         taken: list[str] = []
-        wanted = sorted(set(names))
+        wanted = sorted(set(names) - _own.get())
         try:
             self._table.take_all(wanted, taken)
             work()
         finally:
             self._table.give_all(taken)
+
+    def owning(self, names: Iterable[str], work: Callable[[], None]) -> None:
+        """Do some work as `holding` does; what it calls may write to these names."""
+        names = frozenset(names)
+
+        def work_as_owner() -> None:
+            before = _own.set(_own.get() | names)
+            try:
+                work()
+            finally:
+                _own.reset(before)
+
+        self.holding(names, work_as_owner)
 
 
 _locks = KeyLocks()
@@ -75,6 +93,11 @@ _locks = KeyLocks()
 def key_locks() -> KeyLocks:
     """Return the locks of this process."""
     return _locks
+
+
+def lock_names(where: str, keys: Iterable[Any]) -> list[str]:
+    """Return the names of the locks of a store's keys; `where` is the store's `location`."""
+    return [f"{where}/{key}" for key in keys]
 
 
 def _reset_after_fork() -> None:
