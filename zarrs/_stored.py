@@ -14,7 +14,7 @@ import re
 import stat
 from bisect import bisect_left
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate
@@ -33,7 +33,7 @@ from zarrs._access import chunks_of
 from zarrs._array import Array, with_pipeline
 from zarrs._config import read_concurrency
 from zarrs._findings import Finding, number_of, place_of, size_of
-from zarrs._run import run_coroutine
+from zarrs._run import run_coroutine, write_parts
 from zarrs.pipeline import ZarrsCodecPipeline
 from zarrs.runtime._errors import ChunkError
 from zarrs.storage._key_locks import key_locks, lock_names
@@ -377,8 +377,14 @@ class StoredArray:
         deleted: list[Finding] = []
         if not self._has_other_shards and any(fault.is_damage for fault in chunk.faults):
             names = lock_names(location(self._store), [chunk.key])
-            key_locks().owning(names, lambda: deleted.extend(self._delete(chunk)))
+            key_locks().owning(names, lambda: deleted.extend(self._delete_locked(chunk)))
         return deleted
+
+    def _delete_locked(self, chunk: StoredChunk) -> Iterator[Finding]:
+        pipeline: Any = self._array.async_array.codec_pipeline
+        [(locks, _)] = write_parts(location(self._store), [chunk.key], pipeline.options)
+        with locks as held, held.owned() if held else nullcontext():
+            yield from self._delete(chunk)
 
     def _delete(self, chunk: StoredChunk) -> Iterator[Finding]:
         again = self.look(chunk.number)

@@ -257,6 +257,31 @@ def test_same_byte_for_two_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert other.ends_within(LONG)
 
 
+def test_owned(locking: None, native: None, tmp_path: Path) -> None:
+    """Who looks at a chunk before he writes to it holds its lock for both."""
+    array = two_chunks(tmp_path)
+    with FileLocks(str(tmp_path), ["c/1"]) as locks:
+        with locks.owned():
+            array[5] = 50
+            array[:] = 51
+        writer = InThread(lambda: array.__setitem__(5, 52))
+        assert not writer.ends_within(SOON)
+    assert writer.ends_within(LONG)
+    assert array[5] == 52
+
+
+def test_repairs_exclude_others(locking: None, native: None, tmp_path: Path) -> None:
+    array = two_chunks(tmp_path)
+    (tmp_path / "c" / "1").write_bytes(b"damaged")
+    with FileLocks(str(tmp_path), ["c/1"]):
+        repair = InThread(lambda: zarrs.check(array, repair=True))
+        assert not repair.ends_within(2 * SOON)
+        (tmp_path / "c" / "1").write_bytes(np.arange(4, dtype="<i4").tobytes())  # is sound again
+    assert repair.ends_within(LONG)
+    assert repair.error is None
+    assert_same(array[:], np.array([0, 1, 2, 3, 0, 1, 2, 3], "<i4"))
+
+
 def test_no_deadlock(tmp_path: Path) -> None:
     """Whatever the order in which they are named."""
     keys = [f"c/{i}" for i in range(20)]

@@ -20,6 +20,8 @@ import threading
 import time
 import warnings
 import weakref
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -46,6 +48,9 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 _opening = threading.RLock()
 _living: weakref.WeakSet[LockedFile] = weakref.WeakSet()
 
+# Lock files and bytes that the caller has locked for what it calls.
+_own: ContextVar[frozenset[tuple[str, int]]] = ContextVar("own", default=frozenset())
+
 
 class FileLocks:
     """Locks of some chunks of an array, to be held in a ``with`` or ``async with`` statement.
@@ -66,7 +71,8 @@ class FileLocks:
     def __init__(self, directory: str, keys: Sequence[str]) -> None:
         self._path = os.path.join(directory, LOCK_FILE)
         self._keys = {crc32(os.fsencode(key)): key for key in keys}
-        self._places = sorted(self._keys)
+        own = _own.get()
+        self._places = sorted(place for place in self._keys if (self._path, place) not in own)
         self._file = LockedFile()
 
     def __enter__(self) -> Self:
@@ -92,6 +98,15 @@ class FileLocks:
 
     async def __aexit__(self, *error: object) -> None:
         self._file.give()
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Let what is called in here write to the chunks, whose locks are held."""
+        before = _own.set(_own.get() | {(self._path, place) for place in self._places})
+        try:
+            yield
+        finally:
+            _own.reset(before)
 
     def _take(self) -> Iterator[float]:
         # Yields how many seconds to wait before the next attempt.
