@@ -24,7 +24,6 @@ from helpers import (
     CHAINS,
     CORE_CHAINS,
     Chain,
-    ChildResult,
     assert_same,
     bits,
     chain_arguments,
@@ -51,7 +50,6 @@ DAMAGED = CORE_CHAINS + [
         *("crc32c-twice", "blosc-gzip", "gzip-zstd", "v2-gzip-F", "v2-lz4", "v2-zstd-checksum"),
     )
 ]
-each_damaged = pytest.mark.parametrize("chain", DAMAGED, ids=str)
 
 
 def sample() -> np.ndarray:
@@ -179,69 +177,55 @@ def child_sizes(root: str, names: list[str]) -> None:
 # ------------------------------------------------------------------------------- the results
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
-    """Outcomes by kind of damage and chain; each kind runs once, in its own child."""
-    done: dict[str, ChildResult] = {}
-    names = [chain.name for chain in DAMAGED]
+def outcomes(child: Callable[..., None], *arguments: Any) -> Iterator[tuple[Chain, Any, Any]]:
+    """Each chain with the outcomes of whole and of partial reads; one child reads all of them.
 
-    def get(kind: str, chain: Chain) -> dict[str, Any]:
-        if kind not in done:
-            root = str(tmp_path_factory.mktemp(kind))
-            if kind == "sizes":
-                done[kind] = run_child(child_sizes, root, names, timeout=100)
-            else:
-                done[kind] = run_child(child_damage, root, kind, names, timeout=100)
-        for line in done[kind].lines:
-            if line["chain"] == chain.name and "whole" in line:
-                return dict(line)
-        done[kind].check()
-        raise AssertionError(f"no result; last {done[kind].lines[-1:]}\n{done[kind].stderr}")
-
-    return get
+    So a kind of damage is one test: of several, xdist would start a child in each process.
+    """
+    result = run_child(child, *arguments, [chain.name for chain in DAMAGED], timeout=100)
+    found = {line["chain"]: line for line in result.check() if "whole" in line}
+    assert found.keys() == {chain.name for chain in DAMAGED}
+    for chain in DAMAGED:
+        yield chain, found[chain.name]["whole"], found[chain.name]["part"]
 
 
-@each_damaged
-def test_cut_off(results: Any, chain: Chain) -> None:
+def test_cut_off(tmp_path: Path) -> None:
     """Every truncation is an error; a part may be right if all of it is there."""
-    found = results("cut_off", chain)
-    assert set(found["whole"]) == {"error"}
-    assert set(found["part"]) <= {"error", "right"}
+    for chain, whole, part in outcomes(child_damage, str(tmp_path), "cut_off"):
+        assert set(whole) == {"error"}, chain
+        assert set(part) <= {"error", "right"}, chain
 
 
-@each_damaged
-def test_empty_file(results: Any, chain: Chain) -> None:
-    found = results("emptied", chain)
-    assert set(found["whole"]) == set(found["part"]) == {"error"}
+def test_empty_file(tmp_path: Path) -> None:
+    for chain, whole, part in outcomes(child_damage, str(tmp_path), "emptied"):
+        assert set(whole) == set(part) == {"error"}, chain
 
 
-@each_damaged
 @pytest.mark.parametrize("kind", ["flipped", "shuffled_about"])
-def test_changed_bytes(results: Any, kind: str, chain: Chain) -> None:
+def test_changed_bytes(tmp_path: Path, kind: str) -> None:
     """Where the chain has a checksum no other data comes out."""
-    found = results(kind, chain)
     allowed = {"error", "right"}
-    assert set(found["whole"]) <= (allowed if chain.verified else {*allowed, "other"})
-    assert set(found["part"]) <= (allowed if has_crc32c(chain) else {*allowed, "other"})
-    if chain.verified:
-        assert found["whole"]["error"] > sum(found["whole"].values()) // 2
+    for chain, whole, part in outcomes(child_damage, str(tmp_path), kind):
+        assert set(whole) <= (allowed if chain.verified else {*allowed, "other"}), chain
+        assert set(part) <= (allowed if has_crc32c(chain) else {*allowed, "other"}), chain
+        if chain.verified:
+            assert whole["error"] > sum(whole.values()) // 2, chain
 
 
-@each_damaged
-def test_bytes_after_the_end(results: Any, chain: Chain) -> None:
+def test_bytes_after_the_end(tmp_path: Path) -> None:
     """A raw chunk that is too long is an error; some formats ignore what follows them."""
-    found = results("lengthened", chain)
-    if compressed(chain) and chain.name not in ("crc32c", "crc32c-twice"):
-        assert set(found["whole"]) <= {"error", "right"}
-    else:
-        assert set(found["whole"]) == {"error"}
-    assert set(found["part"]) <= {"error", "right"}
+    for chain, whole, part in outcomes(child_damage, str(tmp_path), "lengthened"):
+        if compressed(chain) and chain.name not in ("crc32c", "crc32c-twice"):
+            assert set(whole) <= {"error", "right"}, chain
+        else:
+            assert set(whole) == {"error"}, chain
+        assert set(part) <= {"error", "right"}, chain
 
 
-@each_damaged
-def test_other_decoded_size(results: Any, chain: Chain) -> None:
+def test_other_decoded_size(tmp_path: Path) -> None:
     """A good chunk of another array is too small or too large, and says so."""
-    assert set(results("sizes", chain)["whole"]) == {"error"}
+    for chain, whole, _ in outcomes(child_sizes, str(tmp_path)):
+        assert set(whole) == {"error"}, chain
 
 
 # ------------------------------------------------------------------------------ lying headers
@@ -337,35 +321,20 @@ def child_survive(root: str) -> None:
     read_damaged(root, MUST_SURVIVE, blosc_lies, parts=3)
 
 
-@pytest.fixture(scope="module")
-def lies(tmp_path_factory: pytest.TempPathFactory) -> ChildResult:
-    return run_child(child_lies, str(tmp_path_factory.mktemp("lies")))
-
-
-@pytest.mark.parametrize("key", MUST_FAIL)
-def test_sizes_that_lie(lies: ChildResult, key: str) -> None:
+def test_sizes_that_lie(tmp_path: Path) -> None:
     """Sizes are checked against the chunk's and the file's real ones, checksums always."""
-    for line in lies.lines:
-        if line["lie"] == key and "found" in line:
-            assert set(line["found"]) == {"error"}
-            return
-    lies.check()
+    lines = run_child(child_lies, str(tmp_path)).check()
+    found = {line["lie"]: set(line["found"]) for line in lines if "found" in line}
+    assert found == {key: {"error"} for key in MUST_FAIL}
 
 
-@pytest.fixture(scope="module")
-def survived(tmp_path_factory: pytest.TempPathFactory) -> ChildResult:
-    return run_child(child_survive, str(tmp_path_factory.mktemp("survive")))
-
-
-@pytest.mark.parametrize("name", MUST_SURVIVE)
-def test_blosc_headers_that_lie(survived: ChildResult, name: str) -> None:
+def test_blosc_headers_that_lie(tmp_path: Path) -> None:
     """Blosc has no checksum: any data of the right shape, or an error, but nothing else."""
-    for line in survived.lines:
-        if line["chain"] == name and "whole" in line:
-            assert set(line["whole"]) <= {"error", "right", "other"}
-            assert set(line["part"]) <= {"error", "right", "other"}
-            return
-    survived.check()
+    lines = [line for line in run_child(child_survive, str(tmp_path)).check() if "whole" in line]
+    assert [line["chain"] for line in lines] == MUST_SURVIVE
+    for line in lines:
+        assert set(line["whole"]) <= {"error", "right", "other"}, line
+        assert set(line["part"]) <= {"error", "right", "other"}, line
 
 
 def child_bombs(root: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from covering import WAYS, each_pair
 from helpers import (
     CORE_CHAINS,
     CORE_DTYPES,
@@ -19,7 +20,6 @@ from helpers import (
     assert_same,
     bits,
     create,
-    dtype_id,
     make_data,
     ours_open,
     stock_read,
@@ -121,6 +121,7 @@ def test_random(data: st.DataObject, case: Case, dtype: np.dtype, order: str) ->
             assert_same(stock_read(path), expected, "zarr")
 
 
+FEW = [CASES[name] for name in FEW_CASES]
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
@@ -146,10 +147,10 @@ def test_table_with_nothing_stored(native: None, tmp_path: Path, case: Case) -> 
         assert_same(stock_read(tmp_path / str(i)), data, name)
 
 
-@few_cases
-@pytest.mark.parametrize(
-    "name",
-    [
+@each_pair(
+    access=WAYS,
+    case=FEW,
+    name=[
         *("repeated", "empty-array", "dropped-between", "dropped-all", "descending", "mask-axes"),
         *("mask-axis-is-a-slice", "points-repeated", "points-empty", "points-2d", "points-integer"),
         *("mask", "mask-none", "mask-is-a-box", "blocks", "fancy-array", "fancy-points-2d"),
@@ -183,9 +184,12 @@ KINDS = (
 )
 
 
-@few_cases
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("dtype", ["<i4", ">f8", "<c16", "S5", "<U3", STRUCT], ids=dtype_id)
+@each_pair(
+    access=WAYS,
+    case=FEW,
+    dtype=["<i4", ">f8", "<c16", "S5", "<U3", STRUCT],
+    layout=[*LAYOUTS],
+)
 def test_memory_of_values(
     native: None, tmp_path: Path, case: Case, layout: str, dtype: Any
 ) -> None:
@@ -206,18 +210,18 @@ def test_memory_of_values(
         assert_same(pick.read(array), data.reshape(-1)[where], name)
 
 
-@pytest.mark.parametrize("chain", CORE_CHAINS, ids=str)
-@pytest.mark.parametrize(
-    ("shape", "chunks"),
-    [
-        *(((1,), (1,)), ((1, 1, 1), (1, 1, 1)), ((1, 9), (1, 4)), ((9, 1), (4, 3))),
-        *(((5, 1, 6), (2, 1, 6)), ((7,), (1,)), ((7,), (50,)), ((3, 3, 3, 3), (2, 1, 3, 2))),
-    ],
-)
+SMALL: list[tuple[Coords, Coords]] = [  # arrays and their chunks
+    *(((1,), (1,)), ((1, 1, 1), (1, 1, 1)), ((1, 9), (1, 4)), ((9, 1), (4, 3))),
+    *(((5, 1, 6), (2, 1, 6)), ((7,), (1,)), ((7,), (50,)), ((3, 3, 3, 3), (2, 1, 3, 2))),
+]
+
+
+@each_pair(access=WAYS, chain=CORE_CHAINS, shapes=SMALL)
 def test_small_axes(
-    native: None, tmp_path: Path, chain: Chain, shape: Coords, chunks: Coords
+    native: None, tmp_path: Path, chain: Chain, shapes: tuple[Coords, Coords]
 ) -> None:
     """Axes and chunks of one item, where strides mean nothing."""
+    shape, chunks = shapes
     data = make_data("<f4", shape)
     array = create(tmp_path, chain, shape, chunks, "<f4")
     array[...] = data
@@ -270,8 +274,7 @@ def test_zero_length_axes(native: None, tmp_path: Path, case: Case) -> None:
     assert not stored_files(tmp_path)
 
 
-@few_cases
-@pytest.mark.parametrize("name", KINDS)
+@each_pair(access=WAYS, case=FEW, name=KINDS)
 def test_missing_chunks(native: None, tmp_path: Path, case: Case, name: str) -> None:
     """Some chunks, and some inner chunks of shards, are not there: read, then written."""
     array = make(tmp_path, case, fill_value=-4)
@@ -285,8 +288,7 @@ def test_missing_chunks(native: None, tmp_path: Path, case: Case, name: str) -> 
     assert_same(stock_read(tmp_path), data, "zarr")
 
 
-@few_cases
-@pytest.mark.parametrize("name", KINDS)
+@each_pair(access=WAYS, case=FEW, name=KINDS)
 def test_chunks_go_when_they_are_empty(native: None, tmp_path: Path, case: Case, name: str) -> None:
     """What was written alone and is then overwritten with the fill value leaves nothing."""
     array = make(tmp_path, case, fill_value=-4)
@@ -309,8 +311,7 @@ def test_result_order(native: None, tmp_path: Path, case: Case) -> None:
     assert three.flags.f_contiguous
 
 
-@pytest.mark.parametrize("name", [*FEW_CASES, "v2-zlib-F"])
-@pytest.mark.parametrize("threads", [1, 4])
+@each_pair(access=WAYS, name=[*FEW_CASES, "v2-zlib-F"], threads=[1, 4])
 def test_threads(
     native: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, threads: int
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from covering import WAYS, each_pair
 from helpers import (
     ZARR_34,
     assert_same,
@@ -57,9 +58,12 @@ def test_reads(native: None, tmp_path: Path, selection: str) -> None:
         assert_same(ours_open(path)[key], sparse[key], f"{name}, partly filled")
 
 
-@pytest.mark.parametrize("out_dtype", ["<i4", ">i4", "<f8"])
-@pytest.mark.parametrize("kind", ["c", "fortran", "strided"])
-@shardings("raw-big", "zstd", "before-rotated", "nested-start-end")
+@each_pair(
+    access=WAYS,
+    sharding=[SHARDING[n] for n in ("raw-big", "zstd", "before-rotated", "nested-start-end")],
+    kind=["c", "fortran", "strided"],
+    out_dtype=["<i4", ">i4", "<f8"],
+)
 def test_out(tmp_path: Path, sharding: Sharding, kind: str, out_dtype: str) -> None:
     """`out` may have any layout, and another type is converted."""
     data = make_data(DTYPE, SHAPE)
@@ -97,8 +101,7 @@ def test_missing_shards_may_be_errors(tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------- writing
 
 
-@pytest.mark.parametrize("kind", ["values", "scalar"])
-@pytest.mark.parametrize("selection", READS)
+@each_pair(access=WAYS, selection=[*READS], kind=["values", "scalar"])
 def test_writes(native: None, tmp_path: Path, selection: str, kind: str) -> None:
     """Into a full array, and into one of which nothing is there yet."""
     key = READS[selection]

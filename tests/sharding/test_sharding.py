@@ -10,13 +10,13 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import zarr
+from covering import WAYS, each_pair
 from helpers import (
     MIXED_STRUCT,
     STRUCT,
     ZARR_34,
     TensorStore,
     assert_same,
-    dtype_id,
     make_data,
     ours_open,
     selections,
@@ -159,8 +159,13 @@ TYPES: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("dtype", TYPES, ids=dtype_id)
-@shardings("raw-big", "crc32c-start", "zstd", "inside-twice", "before-twice", "nested-rotated")
+TYPES_SHARDINGS = (
+    *("raw-big", "crc32c-start", "zstd"),
+    *("inside-twice", "before-twice", "nested-rotated"),
+)
+
+
+@each_pair(access=WAYS, sharding=[SHARDING[name] for name in TYPES_SHARDINGS], dtype=TYPES)
 def test_types(native: None, tmp_path: Path, sharding: Sharding, dtype: np.dtype) -> None:
     data = make_data(dtype, SHAPE)
     array = create_sharded(tmp_path, sharding, dtype=dtype)
@@ -208,9 +213,12 @@ def check_writes(array: zarr.Array[Any], data: np.ndarray, seed: int = 0) -> Non
     assert_same(array[...], data, "after all writes")
 
 
-@pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("grid", GRIDS)
-@shardings(*GRID_SHARDINGS)
+@each_pair(
+    access=WAYS,
+    sharding=[SHARDING[name] for name in GRID_SHARDINGS],
+    grid=[*GRIDS],
+    order=["C", "F"],
+)
 def test_selections(
     native: None, tmp_path: Path, sharding: Sharding, grid: str, order: str
 ) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import stores
 import zarr
+from covering import WAYS, covering, in_turn
 from helpers import CORE_DTYPES, ZARR_34, assert_same, make_data, newer, selections, stock, zarr_has
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
@@ -52,16 +53,35 @@ FEW_CASES = ("raw", "v2-zlib-F", "shards-zstd", "shards-nested-start-end")  # wh
 
 
 def each_kind_and_case(*, read_only: bool = False) -> pytest.MarkDecorator:
-    """Every kind of store with every case that it takes."""
+    """Every kind of store with every case that it takes, each with both ways of access."""
     return pytest.mark.parametrize(
-        ("kind", "case"),
+        ("access", "kind", "case"),
         [
-            pytest.param(kind, case, id=f"{kind}-{case.name}", marks=kind.marks)
-            for kind in (*KINDS, *(READ_ONLY_KINDS if read_only else ()))
-            for case in CASES
-            if case.arguments.get("zarr_format", 3) in kind.formats
-            and (not kind.remote or case.name in FEW_CASES)
+            pytest.param(way, kind, case, id=f"{way}-{kind}-{case.name}", marks=kind.marks)
+            for i, kind in enumerate((*KINDS, *(READ_ONLY_KINDS if read_only else ())))
+            for k, case in enumerate(case for case in CASES if takes(kind, case))
+            for way in (in_turn(i, k),)
         ],
+        indirect=["access"],
+    )
+
+
+def takes(kind: Kind, case: Case) -> bool:
+    """Whether a kind of store is tried with a case."""
+    return case.arguments.get("zarr_format", 3) in kind.formats and (
+        not kind.remote or case.name in FEW_CASES
+    )
+
+
+def each_kind_and_name(*names: str) -> pytest.MarkDecorator:
+    """Every kind of store with some cases, each with both ways of access."""
+    return pytest.mark.parametrize(
+        ("access", "kind", "name"),
+        [
+            pytest.param(way, kind, name, id=f"{way}-{kind}-{name}", marks=kind.marks)
+            for way, kind, name in covering(WAYS, KINDS, names)
+        ],
+        indirect=["access"],
     )
 
 
@@ -135,8 +155,7 @@ def test_written_here_reads_elsewhere(
     assert_same(ours(store)[...], other, "after zarr, opened again")
 
 
-@each_kind()
-@pytest.mark.parametrize("name", ["raw", "shards-crc32c-start", "shards-nested-start-end"])
+@each_kind_and_name("raw", "shards-crc32c-start", "shards-nested-start-end")
 def test_empty_chunks(
     native: None, tmp_path: Path, services: Services, kind: Kind, name: str
 ) -> None:
@@ -171,8 +190,7 @@ def test_empty_chunks(
     assert_same(theirs(store)[...], np.full(case.shape, 7, "<i4"), "zarr, all stored")
 
 
-@each_kind()
-@pytest.mark.parametrize("name", ["raw", "shards-zstd"])
+@each_kind_and_name("raw", "shards-zstd")
 def test_arrays_deep_below_the_root(
     native: None, tmp_path: Path, services: Services, kind: Kind, name: str
 ) -> None:

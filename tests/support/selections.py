@@ -126,6 +126,9 @@ class Case:
     arguments: dict[str, Any] = field(repr=False)
     name: str
 
+    def __str__(self) -> str:
+        return self.name
+
 
 SOME_SHARDINGS = [
     SHARDING[name]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from covering import WAYS, each_pair, each_row, in_turn
 from helpers import (
     CHAIN,
     CHAINS,
@@ -23,7 +24,6 @@ from helpers import (
     assert_same,
     bits,
     create,
-    dtype_id,
     make_data,
     ours_open,
     selections,
@@ -39,18 +39,23 @@ from zarr.core.buffer.cpu import NDBuffer
 
 pytestmark = pytest.mark.usefixtures("access")
 
+# Every chain and every data type with both ways of access.
 CHAIN_DTYPE = [
-    (chain, dtype)
+    (in_turn(i, k), chain, dtype)
     for chains, dtypes in ((CORE_CHAINS, DTYPES), (MORE_CHAINS, [*CORE_DTYPES, STRUCT]))
-    for chain in chains
-    for dtype in dtypes
+    for i, chain in enumerate(chains)
+    for k, dtype in enumerate(dtypes)
     if zarr_has(dtype, chain.zarr_format)
 ]
-each_chain_dtype = pytest.mark.parametrize(("chain", "dtype"), CHAIN_DTYPE, ids=dtype_id)
+each_chain_dtype = each_row(("access", "chain", "dtype"), CHAIN_DTYPE)
+
+
+def named(*names: str) -> list[Chain]:
+    return [CHAIN[n] for n in names]
 
 
 def chains(*names: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("chain", [CHAIN[n] for n in names], ids=str)
+    return pytest.mark.parametrize("chain", named(*names), ids=str)
 
 
 # ------------------------------------------------------------------- chains and data types
@@ -116,7 +121,6 @@ GRID_CHAINS = (
     *("raw", "raw-big", "blosc-lz4-shuffle", "gzip", "rotated-big-zstd-crc32c"),
     *("v2-raw-F", "v2-blosc", "v2-zlib-F"),
 )
-each_grid = pytest.mark.parametrize("grid", GRIDS)
 
 
 def check_reads(array: zarr.Array[Any], data: np.ndarray, seed: int = 0) -> None:
@@ -142,11 +146,16 @@ def memory_order(chain: Chain, order: str) -> dict[str, Any]:
     return {"order": order} if chain.zarr_format == 2 else {"config": {"order": order}}
 
 
-@each_grid
-@pytest.mark.parametrize(
-    ("chain", "order"),
-    [(CHAIN[c], "C") for c in GRID_CHAINS] + [(CHAIN[c], "F") for c in GRID_CHAINS[::3]],
-    ids=str,
+CHAIN_ORDER = [(c, "C") for c in GRID_CHAINS] + [(c, "F") for c in GRID_CHAINS[::3]]
+
+
+@each_row(
+    ("access", "chain", "order", "grid"),
+    [
+        (in_turn(i, k), CHAIN[name], order, grid)
+        for i, (name, order) in enumerate(CHAIN_ORDER)
+        for k, grid in enumerate(GRIDS)
+    ],
 )
 def test_selections(native: None, tmp_path: Path, chain: Chain, grid: str, order: str) -> None:
     """Reads and writes of parts agree with NumPy, and with other readers after."""
@@ -165,9 +174,12 @@ def test_selections(native: None, tmp_path: Path, chain: Chain, grid: str, order
 
 
 @pytest.mark.skipif(not ZARR_34, reason="rectilinear grids came with zarr 3.4")
-@pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("grid", RECTILINEAR)
-@chains("raw", "blosc-lz4-shuffle", "rotated-big-zstd-crc32c")
+@each_pair(
+    access=WAYS,
+    chain=named("raw", "blosc-lz4-shuffle", "rotated-big-zstd-crc32c"),
+    grid=[*RECTILINEAR],
+    order=["C", "F"],
+)
 def test_rectilinear(native: None, tmp_path: Path, chain: Chain, grid: str, order: str) -> None:
     """Chunks of different shapes in one array."""
     shape, chunks = RECTILINEAR[grid]
@@ -183,8 +195,11 @@ def test_rectilinear(native: None, tmp_path: Path, chain: Chain, grid: str, orde
         assert_same(ours_open(tmp_path)[...], other)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
-@chains("raw", "blosc-lz4-shuffle", "rotated-big-zstd-crc32c", "v2-raw-F")
+@each_pair(
+    access=WAYS,
+    chain=named("raw", "blosc-lz4-shuffle", "rotated-big-zstd-crc32c", "v2-raw-F"),
+    dtype=DTYPES,
+)
 def test_selections_of_each_type(
     native: None, tmp_path: Path, chain: Chain, dtype: np.dtype
 ) -> None:
@@ -229,8 +244,7 @@ BIG_CHAINS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("dtype", [np.dtype(d) for d in ("u1", "<f8", "V3")], ids=dtype_id)
-@pytest.mark.parametrize("name", BIG_CHAINS)
+@each_pair(access=WAYS, name=[*BIG_CHAINS], dtype=[np.dtype(d) for d in ("u1", "<f8", "V3")])
 def test_parts_of_large_chunks(native: None, tmp_path: Path, name: str, dtype: np.dtype) -> None:
     """Chunks of many blocks, of which a selection needs few."""
     chain = CHAIN.get(name, CHAIN["blosc-lz4-shuffle"])
@@ -316,11 +330,12 @@ VALUES: dict[str, Callable[[np.ndarray], Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", VALUES)
-@pytest.mark.parametrize(
-    "dtype", [*map(np.dtype, ("<f8", "<i2", "<c8", "<U3", "V3", "u1")), STRUCT], ids=dtype_id
+@each_pair(
+    access=WAYS,
+    chain=named("raw", "raw-big", "zstd", "rotated-blosc", "v2-raw-F", "v2-blosc"),
+    dtype=[*map(np.dtype, ("<f8", "<i2", "<c8", "<U3", "V3", "u1")), STRUCT],
+    kind=[*VALUES],
 )
-@chains("raw", "raw-big", "zstd", "rotated-blosc", "v2-raw-F", "v2-blosc")
 def test_values_of_any_layout(
     native: None, tmp_path: Path, chain: Chain, dtype: np.dtype, kind: str
 ) -> None:
@@ -352,9 +367,12 @@ SCALARS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("scalar", SCALARS)
-@pytest.mark.parametrize("dtype", ["<i4", ">f4", "<c8", "bool", "<f2"])
-@chains("raw", "rotated-big-zstd-crc32c", "v2-blosc")
+@each_pair(
+    access=WAYS,
+    chain=named("raw", "rotated-big-zstd-crc32c", "v2-blosc"),
+    dtype=["<i4", ">f4", "<c8", "bool", "<f2"],
+    scalar=[*SCALARS],
+)
 def test_scalars_broadcast(
     native: None, tmp_path: Path, chain: Chain, dtype: str, scalar: str
 ) -> None:
@@ -455,9 +473,12 @@ def _out(kind: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return np.zeros(shape, dtype, order="F" if kind == "fortran" else "C")
 
 
-@pytest.mark.parametrize("out_dtype", ["<i4", ">i4", "<f8", "<i8", "<c16"])
-@pytest.mark.parametrize("kind", ["c", "fortran", "strided", "unaligned"])
-@chains("raw", "raw-big", "blosc-lz4-shuffle", "v2-zlib-F")
+@each_pair(
+    access=WAYS,
+    chain=named("raw", "raw-big", "blosc-lz4-shuffle", "v2-zlib-F"),
+    kind=["c", "fortran", "strided", "unaligned"],
+    out_dtype=["<i4", ">i4", "<f8", "<i8", "<c16"],
+)
 def test_out(tmp_path: Path, chain: Chain, kind: str, out_dtype: str) -> None:
     """`out` may have any layout, and another type is converted, not filled with raw bytes."""
     data = make_data("<i4", (9, 10))
