@@ -13,6 +13,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -36,8 +37,13 @@ ZARRS = "zarrs.ZarrsCodecPipeline"
 PYTEST = [
     *("-p", "suites_plugin", "-p", "no:cacheprovider", "-n", "auto", "--dist=worksteal", "-q"),
     *("-o", "faulthandler_timeout=600", "-o", "faulthandler_exit_on_timeout=true"),
+    *("-o", "tmp_path_retention_policy=none"),
     "--continue-on-collection-errors",
 ]
+
+# Where tests store their files, if there is room: nobody needs to wait for a disk.
+RAM = Path("/dev/shm")
+ENOUGH = 2 << 30  # bytes
 
 Outcomes = dict[str, dict[str, Any]]  # by test, as `suites_plugin.Outcomes` writes them down
 
@@ -94,6 +100,14 @@ def unpack_sources(work: Path, name: str, version: str) -> Path:
 
 
 # ------------------------------------------------------------------------------------ runs
+
+
+def directory_for_files() -> tempfile.TemporaryDirectory[str]:
+    """Make a directory for what tests store."""
+    room = os.access(RAM, os.W_OK) and shutil.disk_usage(RAM).free >= ENOUGH
+    return tempfile.TemporaryDirectory(
+        prefix="tests-", dir=RAM if room else None, ignore_cleanup_errors=True
+    )
 
 
 @dataclass
@@ -188,7 +202,7 @@ class Suite:
         directory = Path(tempfile.mkdtemp(dir=self.work))
         command += [f"--outcomes={directory / 'outcomes.json'}", *arguments]
         start = time.monotonic()
-        with open(directory / "log", "w") as log:
+        with open(directory / "log", "w") as log, directory_for_files() as environment["TMPDIR"]:
             code = subprocess.run(
                 command, cwd=self.sources, env=environment, stdout=log, stderr=log
             ).returncode

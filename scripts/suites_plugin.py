@@ -18,10 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from suites import DEFAULT
-
-# Where tests that store in memory store their files: nobody needs to wait for a disk.
-RAM = "/dev/shm"
+from suites import DEFAULT, RAM
 
 # Of the test that runs: what it has used, "memory" for a `MemoryStore`, "selections" for zarr's own
 # methods of arrays that take one, "zarrs" for the pipeline, and "direct" for what an array did
