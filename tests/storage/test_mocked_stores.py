@@ -33,4 +33,5 @@ def test_asked_through_a_mock(native: None, tmp_path: Path, kind: str, direct: b
     store.get.return_value = None
     if not direct:  # what is in the cache stays there
         np.testing.assert_array_equal(array[:], np.full(6, 7))
-    inner.close()
+    if inner._is_open:  # by whom a mock was asked depends on zarr's version
+        inner.close()

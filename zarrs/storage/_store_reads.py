@@ -37,7 +37,7 @@ def _size(fetched: Sequence[Any]) -> int:
 
 
 def _checksum(index: Buffer) -> int:
-    return crc32(index.as_numpy_array())
+    return crc32(index.as_numpy_array().data)
 
 
 class Wanted(NamedTuple):
