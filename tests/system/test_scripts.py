@@ -23,6 +23,8 @@ COMPARE = ROOT / "benchmarks" / "compare.py"
 MEMORY = ROOT / "benchmarks" / "memory.py"
 BATCHES = ROOT / "benchmarks" / "batches.py"
 CROP_LOADER = ROOT / "examples" / "crop_loader.py"
+LIMITS = ROOT / "benchmarks" / "limits.py"
+PARTS = ROOT / "benchmarks" / "parts.py"
 COMPARE_STORES = ROOT / "benchmarks" / "compare_stores.py"
 SCAN = Path(nibabel.__file__).parent / "tests" / "data" / "example4d.nii.gz"
 
@@ -375,6 +377,52 @@ def test_batches_finds_what_is_not_equal(load: Any) -> None:
     batches = load(BATCHES)
     with pytest.raises(SystemExit, match="somebody reads it wrongly"):
         batches.check({"somebody": lambda: np.arange(3)}, np.zeros(3), "it")
+
+
+# ---------------------------------------------------------------------------------- limits
+
+
+def test_limits(tmp_path: Path) -> None:
+    """Every case and operation, each part of it, and ours."""
+    file = tmp_path / "results.json"
+    done = run(
+        *(LIMITS, "--small", "--rounds", 2, "--threads", 2),
+        *("--dir", tmp_path, "--json", file),
+    )
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    report = json.loads(file.read_text())
+    assert report["environment"]["threads"] == 2
+    results = report["results"]
+    assert len(results) == 15 * 3 * 2
+    assert len(done.stdout.splitlines()) == 6 + len(results)
+    for result in results:
+        reads, pipeline = result["operation"] == "read", result["way"] == "pipeline"
+        expected = {"codec", "copy", "files"}
+        expected |= ({"faults"} if reads else set()) | ({"zarr"} if pipeline else set())
+        assert result["parts"].keys() == expected
+        assert all(len(seconds) == 2 for seconds in [*result["parts"].values(), result["ours"]])
+        for figures in (result["median"], result["best"]):
+            assert figures["sum"] == pytest.approx(sum(figures[part] for part in expected))
+            assert figures["ratio"] == pytest.approx(figures["ours"] / figures["sum"])
+            assert figures["files"] > 0
+
+
+def test_limits_says_what_is_wrong() -> None:
+    assert "nothing matches" in run(LIMITS, "--case", "nothing", code=2).stderr
+
+
+@pytest.mark.parametrize("case", ["raw", "big-endian", "shard", "shard-small", "v2-filters"])
+def test_limits_finds_what_decodes_wrongly(load: Any, case: str, tmp_path: Path) -> None:
+    """A share of the work is refused if the values are others than what is stored."""
+    compare, parts = load(COMPARE), load(PARTS)
+    [small] = [each.shrunk() for each in compare.CASES if each.name == case]
+    data = small.create(tmp_path / "array")
+    np.save(tmp_path / "values.npy", data)
+    share = parts.Share(tmp_path / "array", tmp_path / "values.npy", 0, 1, True)
+    assert (share.works["codec"] == []) == (case == "raw")
+    np.save(tmp_path / "values.npy", data + data.dtype.type(1))
+    with pytest.raises(ValueError, match="decodes wrongly"):
+        parts.Share(tmp_path / "array", tmp_path / "values.npy", 0, 1, True)
 
 
 # ----------------------------------------------------------------------------- crop loader
