@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
 T = TypeVar("T")
-Tasks: TypeAlias = "Sequence[int] | None"  # the numbers of chunks; None: all that are written
+Tasks: TypeAlias = "range | None"  # the numbers of chunks; None: all that are written
 
 
 # From a coroutine.
@@ -192,7 +192,7 @@ def write_parts(where: str, keys: Sequence[Any], options: Options) -> Iterator[t
 
     Yields
     ------
-    (context manager, sequence of int or None)
+    (context manager, range or None)
         What to hold, and the numbers of the chunks to write meanwhile; None: all.
     """
     root = directory_at(where) if options.lock_files else None

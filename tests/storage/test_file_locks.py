@@ -241,15 +241,18 @@ def test_many_chunks_have_their_turns(locking: None, tmp_path: Path, access: str
     assert_same(array[:], np.arange(1, n + 1, dtype="<i4"))
 
 
-def test_parts(tmp_path: Path) -> None:
-    two_chunks(tmp_path / "a")
+def test_parts() -> None:
     keys = [f"a/c/{i}" for i in range(TOGETHER + 1)]
-    parts = [list(part) for _, part in lock_parts(str(tmp_path), keys)]
-    assert parts == [list(range(TOGETHER)), [TOGETHER]]
+    assert [part for _, part in lock_parts("/", keys)] == [
+        range(TOGETHER),
+        range(TOGETHER, TOGETHER + 1),
+    ]
+    assert [part for _, part in lock_parts("/", keys[1:])] == [None]
 
 
 def test_same_byte_for_two_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two calls of one process wait for each other; one call does not wait for itself."""
+    two_chunks(tmp_path)
     monkeypatch.setattr(_file_locks, "crc32", lambda key: 7)
     with FileLocks(str(tmp_path), ["c/0", "c/1"]):
         other = InThread(FileLocks(str(tmp_path), ["c/2"]).__enter__)
@@ -284,6 +287,7 @@ def test_repairs_exclude_others(locking: None, native: None, tmp_path: Path) -> 
 
 def test_no_deadlock(tmp_path: Path) -> None:
     """Whatever the order in which they are named."""
+    two_chunks(tmp_path)
     keys = [f"c/{i}" for i in range(20)]
 
     def work(order: list[str]) -> None:
@@ -297,6 +301,7 @@ def test_no_deadlock(tmp_path: Path) -> None:
 
 
 def test_locks_end_with_what_holds_them(tmp_path: Path) -> None:
+    two_chunks(tmp_path)
     locks = FileLocks(str(tmp_path), ["c/0"])
     locks.__enter__()
     opened = len(os.listdir("/proc/self/fd"))
@@ -308,6 +313,7 @@ def test_locks_end_with_what_holds_them(tmp_path: Path) -> None:
 
 def test_an_array_that_is_made_again(tmp_path: Path) -> None:
     """The lock of a file that was deleted meanwhile excludes nobody."""
+    two_chunks(tmp_path)
     with FileLocks(str(tmp_path), ["c/0"]):
         waiting = FileLocks(str(tmp_path), ["c/0"])
         thread = InThread(waiting.__enter__)
@@ -553,11 +559,11 @@ def test_a_file_system_without_locks(
     array = two_chunks(tmp_path)
 
     class NoLocks:
-        def open(self, path: str) -> None:
+        def open_above(self, root: bytes, key: bytes, name: bytes) -> None:
             pass
 
-        def is_at(self, path: str) -> bool:
-            return False
+        def open(self, path: bytes, make: bool) -> bool:
+            return make
 
         def take(self, places: list[int], first: int) -> int:
             raise OSError(errno.ENOLCK, "No locks available")
@@ -576,6 +582,8 @@ def test_a_file_system_without_locks(
 def test_no_metadata(locking: None, tmp_path: Path, access: str) -> None:
     array = two_chunks(tmp_path / "a")
     shutil.rmtree(tmp_path / "a")
-    with pytest.raises(FileNotFoundError, match=r"no metadata of an array .* above chunk 'c/1'"):
+    with pytest.raises(
+        FileNotFoundError, match=r"there are no metadata of an array .* above chunk 'c/1'"
+    ):
         array[5] = 50
     assert not (tmp_path / "a").exists()

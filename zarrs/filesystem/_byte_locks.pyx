@@ -5,12 +5,13 @@ is compiled, since Python handles signals between its own instructions only: not
 interrupted between opening a file, or locking, and remembering that.
 """
 
-from libc.errno cimport EACCES, EAGAIN, errno
+from libc.errno cimport EACCES, EAGAIN, ENOENT, ENOTDIR, errno
 from posix.fcntl cimport O_CREAT, O_RDWR, open
-from posix.stat cimport fstat, stat, struct_stat
+from posix.stat cimport fstat, struct_stat
 from posix.unistd cimport close
 
 import os
+import threading
 
 cdef extern from "<fcntl.h>" nogil:
     const int O_CLOEXEC
@@ -18,38 +19,95 @@ cdef extern from "<fcntl.h>" nogil:
 cdef extern from "_native/byte_locks.h" nogil:
     int zarrs_set_lock(int fd, bint locked, long long start, long long length)
 
+# The files that are open in this process; those of its parent belong to another family.
+cdef set _open_files = set()
+cdef Py_ssize_t _family = 0
+cdef Py_ssize_t _children = 0
+
+# While somebody forks no file is opened: a child must not keep one open that is locked, as the lock
+# would outlive its process.
+cdef object _opening = threading.RLock()
+
 
 cdef class LockedFile:
     """Locks of bytes of one file; they end with this, with ``give``, and with the process."""
 
     cdef int fd
-    cdef object __weakref__
+    cdef Py_ssize_t family
+    cdef Py_ssize_t children  # of the process, when the file was opened
 
     def __cinit__(self):
         self.fd = -1
 
     def __dealloc__(self):
-        self._close(True)
+        self.give()
 
-    def open(self, path) -> None:
-        """Open the file, making it if it is not there; nothing is locked yet.
+    def open_above(self, bytes root not None, bytes key not None, bytes name not None):
+        """Open the file of this name that is next above a key; nothing is locked yet.
+
+        Parameters
+        ----------
+        root : bytes
+            A directory, without the slash at its end.
+        key : bytes
+            A file below it.
+        name : bytes
+            Of the file to open, in the same directory or one above it.
+
+        Returns
+        -------
+        bytes or None
+            Its directory, below the root; None if there is none.
 
         Raises
         ------
         OSError
             If it cannot be opened for writing.
         """
-        cdef bytes name = os.fsencode(path)
-        cdef const char* chars = name
-        cdef int fd
-        self._close(True)
-        with nogil:
-            fd = open(chars, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
-            self.fd = fd
-        if fd < 0:
-            raise OSError(errno, os.strerror(errno), path)
+        head = key
+        while head:
+            head = head.rpartition(b"/")[0]
+            if self.open((b"%b/%b/%b" if head else b"%b%b/%b") % (root, head, name), False):
+                return head
+        return None
 
-    def take(self, list places, Py_ssize_t first) -> int:
+    cpdef bint open(self, bytes path, bint make) except -1:
+        """Open the file; nothing is locked yet.
+
+        Parameters
+        ----------
+        path : bytes
+        make : bool
+            Make it if it is not there.
+
+        Returns
+        -------
+        bool
+            Whether it was there, or was made.
+
+        Raises
+        ------
+        OSError
+            If it cannot be opened for writing.
+        """
+        cdef const char* name = path
+        cdef int flags = O_RDWR | O_CLOEXEC | (O_CREAT if make else 0)
+        cdef int fd, error
+        self.give()
+        with _opening:
+            with nogil:
+                fd = open(name, flags, 0o666)
+                error = errno
+            if fd >= 0:
+                self.fd = fd
+                self.family = _family
+                self.children = _children
+                _open_files.add(fd)
+        if fd < 0 and (make or not (error == ENOENT or error == ENOTDIR)):
+            raise OSError(error, os.strerror(error), path)
+        return fd >= 0
+
+    def take(self, list places not None, Py_ssize_t first) -> int:
         """Lock bytes, in the order of a list, as long as nobody else has locked them.
 
         Parameters
@@ -84,29 +142,42 @@ cdef class LockedFile:
                 raise OSError(error, os.strerror(error))
         return len(places)
 
-    def is_at(self, path) -> bool:
+    def has_name(self) -> bool:
         """Whether the file still has a name; it may have been deleted with all that was around."""
-        cdef bytes name = os.fsencode(path)
-        cdef const char* chars = name
-        cdef struct_stat here, there
+        cdef struct_stat info
         cdef bint found
         with nogil:
-            found = fstat(self.fd, &here) == 0 and stat(chars, &there) == 0
-        return found and here.st_ino == there.st_ino and here.st_dev == there.st_dev
+            found = fstat(self.fd, &info) == 0
+        return found and info.st_nlink > 0
 
-    def give(self) -> None:
-        """Give back all locks."""
-        self._close(True)
-
-    def abandon(self) -> None:
-        """Have nothing to do with locks any more that are another process's, in a forked child."""
-        self._close(False)
-
-    cdef void _close(self, bint giving) noexcept:
+    cpdef give(self):
+        """Give back all locks, if they are this process's."""
         cdef int fd = self.fd
         self.fd = -1
-        if fd >= 0:
+        if fd >= 0 and self.family == _family:
+            _open_files.discard(fd)
             with nogil:
-                if giving:  # a child that was forked just now may have the file open, too
+                if self.children != _children:  # the last one may not have closed its own yet
                     zarrs_set_lock(fd, False, 0, 0)
                 close(fd)
+
+
+def _count_child() -> None:
+    global _children
+    _children += 1
+    _opening.release()
+
+
+def _leave_parent() -> None:
+    # In a forked child.
+    global _family
+    _family += 1
+    for fd in _open_files:
+        close(fd)
+    _open_files.clear()
+    _opening.release()
+
+
+os.register_at_fork(
+    before=_opening.acquire, after_in_parent=_count_child, after_in_child=_leave_parent
+)

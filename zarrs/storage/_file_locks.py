@@ -16,10 +16,8 @@ import asyncio
 import errno
 import os
 import random
-import threading
 import time
 import warnings
-import weakref
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
@@ -43,11 +41,6 @@ PATIENCE = 10.0  # seconds without any progress, until a warning
 
 NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
-# A forked child must not keep a file open that is locked: the lock would outlive its process. No
-# file is opened while somebody forks.
-_opening = threading.RLock()
-_living: weakref.WeakSet[LockedFile] = weakref.WeakSet()
-
 # Lock files and bytes that the caller has locked for what it calls.
 _own: ContextVar[frozenset[tuple[str, int]]] = ContextVar("own", default=frozenset())
 
@@ -57,22 +50,23 @@ class FileLocks:
 
     Parameters
     ----------
-    directory : str
-        Where the array is.
+    root : str
+        Directory of the store.
     keys : sequence of str
-        The keys of the chunks, below that.
+        Keys of the chunks.
 
     Raises
     ------
     OSError
-        On entering, if the lock file cannot be opened, or the file system has no locks.
+        On entering, if there is no array around the chunks, the lock file cannot be opened, or the
+        file system has no locks.
     """
 
-    def __init__(self, directory: str, keys: Sequence[str]) -> None:
-        self._path = os.path.join(directory, LOCK_FILE)
-        self._keys = {crc32(os.fsencode(key)): key for key in keys}
-        own = _own.get()
-        self._places = sorted(place for place in self._keys if (self._path, place) not in own)
+    def __init__(self, root: str, keys: Sequence[str]) -> None:
+        self._root = root.rstrip("/")
+        self._keys = keys
+        self._path = ""  # of the lock file, once it is open
+        self._places: dict[int, str] = {}  # and, in order, which bytes of it are whose
         self._file = LockedFile()
 
     def __enter__(self) -> Self:
@@ -111,45 +105,73 @@ class FileLocks:
     def _take(self) -> Iterator[float]:
         # Yields how many seconds to wait before the next attempt.
         try:
-            while not self._file.is_at(self._path):  # deleted with the array, which was made again
-                with _opening:
-                    _living.add(self._file)
-                    self._file.open(self._path)
+            self._open()
+            yield from self._take_all()
+            while not self._file.has_name():  # the array was deleted, and maybe made again
+                self._open()
                 yield from self._take_all()
         except OSError as error:
             raise self._explained(error) from error
 
+    def _open(self) -> None:
+        # The next one above the chunks; or else it is made where the array is. (Names of arrays may
+        # look like those of chunks.)
+        root, first = os.fsencode(self._root), os.fsencode(self._keys[0])
+        found = self._file.open_above(root, first, os.fsencode(LOCK_FILE))
+        path = os.fsdecode(found) if found is not None else self._array_path()
+        self._path = f"{self._root}/{path}/{LOCK_FILE}" if path else f"{self._root}/{LOCK_FILE}"
+        if found is None:
+            self._file.open(os.fsencode(self._path), True)
+        start = len(path) + 1 if path else 0
+        places = {crc32(os.fsencode(key[start:])): key for key in self._keys}
+        own = _own.get()
+        self._places = {
+            place: places[place] for place in sorted(places) if (self._path, place) not in own
+        }
+
+    def _array_path(self) -> str:
+        path = self._keys[0]
+        while path:
+            path = path.rpartition("/")[0]
+            if any(os.path.exists(os.path.join(self._root, path, name)) for name in METADATA):
+                return path
+        self._path = self._root
+        raise FileNotFoundError(
+            errno.ENOENT,
+            f"there are no metadata of an array ({' or '.join(METADATA)}) above chunk "
+            f"{self._keys[0]!r}",
+        )
+
     def _take_all(self) -> Iterator[float]:
+        places = list(self._places)
         taken = 0
         delay = FIRST_WAIT
         due: float | None = None
-        while (now := self._file.take(self._places, taken)) < len(self._places):
+        while (now := self._file.take(places, taken)) < len(places):
             if due is None or now > taken:
                 taken, delay, due = now, FIRST_WAIT, time.monotonic() + PATIENCE
             elif time.monotonic() > due:
-                self._warn(self._keys[self._places[now]])
+                self._warn(self._places[places[now]])
                 due = float("inf")
             yield delay * random.uniform(0.5, 1)
             delay = min(1.5 * delay, LONGEST_WAIT)
 
     def _warn(self, key: str) -> None:
         warnings.warn(
-            f"another process has locked chunk {key!r} of {os.path.dirname(self._path)!r} for "
-            f"{PATIENCE:.0f} seconds; this write goes on waiting (`lslocks` lists who has locked "
-            f"{self._path!r})",
+            f"another process has locked chunk {key!r} of {self._root!r} for {PATIENCE:.0f} "
+            f"seconds; this write goes on waiting (`lslocks` lists who has locked {self._path!r})",
             stacklevel=2,
         )
 
     def _explained(self, error: OSError) -> OSError:
+        fault = error.strerror
         if error.errno in NO_LOCKS:
             fault = "this file system has no locks of open files"
-        else:
-            fault = os.strerror(error.errno or 0)
         text = f"codec_pipeline.lock_files is on, and chunks cannot be locked: {fault}"
-        return OSError(error.errno, text, self._path)
+        return OSError(error.errno, text, os.fsdecode(error.filename or self._path))
 
 
-def lock_parts(root: str, keys: Sequence[str]) -> Iterator[tuple[FileLocks, Sequence[int]]]:
+def lock_parts(root: str, keys: Sequence[str]) -> Iterator[tuple[FileLocks, range | None]]:
     """Share out the chunks of a call that writes: some at a time, with their locks.
 
     Parameters
@@ -161,45 +183,12 @@ def lock_parts(root: str, keys: Sequence[str]) -> Iterator[tuple[FileLocks, Sequ
 
     Yields
     ------
-    (FileLocks, sequence of int)
-        Locks, and the numbers of the chunks that may be written while they are held.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no array around the chunks.
+    (FileLocks, range or None)
+        Locks, and the numbers of the chunks that may be written while they are held; None: all.
     """
-    path = _array_path(root, keys[0])
-    start = len(path) + 1 if path else 0
-    directory = os.path.join(root, path)
+    if len(keys) <= TOGETHER:
+        yield FileLocks(root, keys), None
+        return
     for n in range(0, len(keys), TOGETHER):
         part = range(n, min(n + TOGETHER, len(keys)))
-        yield FileLocks(directory, [keys[i][start:] for i in part]), part
-
-
-def _array_path(root: str, key: str) -> str:
-    # Where in the store the array of a chunk is: names of arrays may look like those of chunks.
-    path = key
-    while path:
-        path = path.rpartition("/")[0]
-        if any(os.path.exists(os.path.join(root, path, name)) for name in METADATA):
-            return path
-    raise FileNotFoundError(
-        errno.ENOENT,
-        f"codec_pipeline.lock_files is on, and chunks cannot be locked: no metadata of an array "
-        f"({' or '.join(METADATA)}) above chunk {key!r}",
-        root,
-    )
-
-
-def _reset_after_fork() -> None:
-    for file in list(_living):
-        file.abandon()
-    _opening.release()
-
-
-os.register_at_fork(
-    before=_opening.acquire,
-    after_in_parent=_opening.release,
-    after_in_child=_reset_after_fork,
-)
+        yield FileLocks(root, keys[n : part.stop]), part
