@@ -19,9 +19,11 @@ from zarrs._config import Options, read_options
 from zarrs._planner import BatchInfo, Planner
 from zarrs.execution._job import Job
 from zarrs.runtime._errors import NotNativeError
+from zarrs.runtime._task_group import until_done
 from zarrs.runtime._turns import is_loop_waiting
 from zarrs.storage._kept import writing
-from zarrs.storage._stores import location
+from zarrs.storage._key_locks import key_locks, lock_names
+from zarrs.storage._stores import directory_at, location
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -241,11 +243,17 @@ class ZarrsCodecPipeline(CodecPipeline):
             return
         keys = [path.path for path, *_ in batch]
         _run.warn_of_store(first.store, self.options)
-        with writing(first.store, keys):
-            for locks, chosen in _run.write_parts(location(first.store), keys, self.options):
-                part = batch if chosen is None else [batch[i] for i in chosen]
-                async with locks:
-                    await self._zarr.write(part, value, drop_axes)
+        where = location(first.store)
+        async with key_locks().hold(lock_names(where, keys)):
+            with writing(first.store, keys):
+                if directory_at(where) is None or not self.options.lock_files:
+                    await self._zarr.write(batch, value, drop_axes)
+                    return
+                # One by one: if one of several fails, zarr does not wait for the others.
+                for key, one in zip(keys, batch, strict=True):
+                    [(locks, _)] = _run.write_parts(where, [key], self.options)
+                    async with locks:
+                        await until_done(self._zarr.write([one], value, drop_axes))
 
     async def _set_inner_chunks(self, job: Job, batch: BatchInfo) -> None:
         # Inner chunks that zarr's own sharding codec holds.

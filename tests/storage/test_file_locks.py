@@ -32,11 +32,21 @@ from helpers import (
     stock_open,
 )
 from zarr.codecs import ZstdCodec
-from zarr.storage import FsspecStore, LocalStore, LoggingStore, MemoryStore, ObjectStore, ZipStore
+from zarr.storage import (
+    FsspecStore,
+    LocalStore,
+    LoggingStore,
+    MemoryStore,
+    ObjectStore,
+    ZipStore,
+    _local,
+)
 
 import zarrs
 from zarrs.storage import _file_locks
 from zarrs.storage._file_locks import LOCK_FILE, TOGETHER, FileLocks, lock_parts
+from zarrs.storage._key_locks import key_locks, lock_names
+from zarrs.storage._stores import location
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="locks as Linux has them")
 
@@ -371,6 +381,93 @@ def child_interrupted(path: str, direct: bool) -> None:
         assert array[5] in (50, 51)
 
 
+class Puts:
+    """zarr's own way of storing chunks in files, which a test holds up or lets fail."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.go_on, self.done = (threading.Event() for _ in range(3))
+        real = _local._put
+
+        def put(path: Path, *args: Any, **kw: Any) -> Any:
+            if path.match("c/0"):
+                raise OSError("this test wants it so")
+            if path.match("c/1"):
+                self.begun.set()
+                assert self.go_on.wait(LONG)
+                result = real(path, *args, **kw)
+                self.done.set()
+                return result
+            return real(path, *args, **kw)
+
+        monkeypatch.setattr(_local, "_put", put)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "failed"])
+def test_what_is_left_to_zarr_and_does_not_end_well(
+    locking: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Locks are held as long as anything is under way, though zarr does not wait for that."""
+    two_chunks(tmp_path)
+    array = left_to_zarr(tmp_path)
+    puts = Puts(monkeypatch)
+
+    async def main() -> None:
+        selection = slice(5, 7) if how == "cancelled" else slice(2, 7)
+        write = asyncio.create_task(array.async_array.setitem(selection, 50))
+        if how == "cancelled":
+            await asyncio.to_thread(puts.begun.wait, LONG)
+            write.cancel()
+        else:
+            puts.go_on.set()
+        locks = FileLocks(str(tmp_path), ["c/1"])
+        waiting = asyncio.create_task(asyncio.to_thread(locks.__enter__))
+        if how == "cancelled":
+            await asyncio.sleep(SOON)
+            assert not waiting.done()
+            puts.go_on.set()
+        with pytest.raises(asyncio.CancelledError if how == "cancelled" else OSError):
+            await write
+        await waiting
+        assert puts.done.is_set() or not puts.begun.is_set()
+        locks.__exit__()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", ["left to zarr", "link"])
+def test_a_thread_does_not_wait_for_its_own_loop(locking: None, tmp_path: Path, kind: str) -> None:
+    """It is told so, as with locks within the process, also where names of arrays differ."""
+    two_chunks(tmp_path / "a")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    if kind == "link":
+        store = LoggingStore(LocalStore(tmp_path), log_level="ERROR")
+        one, two = zarr.open_array(store, path="a"), zarrs.open_array(tmp_path, path="b")
+    else:
+        one, two = left_to_zarr(tmp_path / "a"), zarrs.open_array(tmp_path / "a")
+    refused: list[str] = []
+
+    async def main() -> None:
+        async def write() -> None:
+            for _ in range(100):
+                await one.async_array.setitem(5, 1)
+
+        task = asyncio.create_task(write())
+        while not task.done():
+            await asyncio.sleep(0.0005)
+            try:
+                two[6] = 7
+            except RuntimeError as error:
+                refused.append(str(error))
+        await task
+
+    thread = InThread(lambda: asyncio.run(main()))
+    assert thread.ends_within(LONG)
+    assert thread.error is None
+    assert refused
+    assert all("would wait for it for ever" in said for said in refused)
+    assert one[5] == 1
+
+
 @pytest.mark.parametrize("direct", [False, True])
 def test_interrupted(tmp_path: Path, direct: bool) -> None:
     two_chunks(tmp_path)
@@ -389,7 +486,7 @@ def test_a_warning_of_whom_one_waits_for(
             assert not writer.ends_within(4 * SOON)
         assert writer.ends_within(LONG)
     (said,) = (str(one.message) for one in caught)
-    assert f"another process has locked chunk 'c/1' of '{tmp_path}' for" in said
+    assert f"others have locked chunk 'c/1' of '{tmp_path}'; this write goes on waiting" in said
     assert array[6] == 50
 
 
@@ -465,6 +562,21 @@ def test_forked_children_have_no_locks(locking: None, native: None, tmp_path: Pa
     assert array[5] == 5
     array[5] = 51
     assert array[0] == 10
+
+
+def test_a_child_owns_nothing(locking: None, native: None, tmp_path: Path) -> None:
+    """Also one that is forked by whom its parent lets write."""
+    allow_forks()
+    array = two_chunks(tmp_path)
+    names = lock_names(location(array.store), ["c/1"])
+
+    def work() -> None:
+        writer = InThread(lambda: array.__setitem__(5, 50))
+        assert not writer.ends_within(SOON)
+
+    with FileLocks(str(tmp_path), ["c/1"]) as locks, locks.owned():
+        key_locks().owning(names, lambda: array.__setitem__(6, forked(work)))
+    assert_same(array[4:], np.array([4, 5, 0, 7], "<i4"))
 
 
 def test_forks_while_others_lock(locking: None, native: None, tmp_path: Path) -> None:
@@ -564,6 +676,9 @@ def test_a_file_system_without_locks(
 
         def open(self, path: bytes, make: bool) -> bool:
             return make
+
+        def number(self) -> tuple[int, int]:
+            return 0, 0
 
         def take(self, places: list[int], first: int) -> int:
             raise OSError(errno.ENOLCK, "No locks available")

@@ -1,5 +1,6 @@
 """Shards that are replaced while they are read range by range, in stores other than local files."""
 
+import asyncio
 import threading
 import time
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import zarr
 from helpers import assert_same, stock
 from stores import Ranges, Spy
+from zarr.abc.store import RangeByteRequest
 from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, ZstdCodec
 from zarr.core.buffer import cpu
 from zarr.storage import FsspecStore, MemoryStore, ObjectStore
@@ -63,7 +65,7 @@ class Replaced:
     """
 
     held: Any
-    next: list[bytes | None]
+    next: list[bytes | None] = []  # noqa: RUF012
     index_requests = 0
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
@@ -200,3 +202,62 @@ def test_beside_a_writer(kind: str) -> None:
         stop.set()
         writer.join()
     assert written > 20
+
+
+class Strict(ReplacedInGet):
+    """A range that begins behind the end is an error, as in stores of objects."""
+
+    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+        if isinstance(byte_range, RangeByteRequest) and key in self.held:
+            size = len(self.held[key])
+            if byte_range.start >= size:
+                self.refused += 1
+                raise OSError(f"range {byte_range} of {size} bytes")
+        return await super().get(key, prototype, byte_range)
+
+    refused = 0
+
+
+def test_replaced_by_a_shorter_one() -> None:
+    store = Strict()
+    array = make(store, "end")
+    blobs = sorted(stored("end", 0, 24), key=len)
+    store.held["c/0/0"], store.next = blobs[1], [blobs[0]]
+    window = (slice(990, 1000), slice(300, 310))  # at the end of the shard
+    assert_same(array[window], version(0)[window])
+    assert store.refused > 0
+
+
+def test_ranges_that_a_store_refuses() -> None:
+    """The error is the store's if the index is still the same."""
+    store = Strict()
+    array = make(store, "end")
+    [blob] = stored("end", 24)
+    index = blob[-INDEX_SIZE:]
+    store.held["c/0/0"] = blob[:1000] + index  # what the index leads to is not there
+    with pytest.raises(OSError, match=r"range .* of 3052 bytes"):
+        array[slice(990, 1000), slice(300, 310)]
+    assert store.index_requests == 2
+
+
+def test_errors_of_others_are_not_lost() -> None:
+    """What fails while an index is fetched again is raised."""
+
+    class Failing(ReplacedInGet):
+        async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+            if key == "c/1/0":
+                while self.index_requests < 2:  # the first shard is about to be begun anew
+                    await asyncio.sleep(0.001)
+                raise OSError("this test wants it so")
+            found = await super().get(key, prototype, byte_range)
+            if self.index_requests == 2:
+                await asyncio.sleep(0.05)
+            return found
+
+    store = Failing()
+    store.next = []
+    array = make(store, "end", shards=2)
+    first, second = stored("end", 1, 2)
+    store.held["c/0/0"], store.next = first, [second]
+    with pytest.raises(OSError, match="this test wants it so"):
+        array[slice(20, 2000, 40), slice(90, 100)]

@@ -24,8 +24,8 @@ cdef set _open_files = set()
 cdef Py_ssize_t _family = 0
 cdef Py_ssize_t _children = 0
 
-# While somebody forks no file is opened: a child must not keep one open that is locked, as the lock
-# would outlive its process.
+# While somebody forks no file is opened or closed: a child must not keep one open that is locked, as
+# the lock would outlive its process.
 cdef object _opening = threading.RLock()
 
 
@@ -142,24 +142,28 @@ cdef class LockedFile:
                 raise OSError(error, os.strerror(error))
         return len(places)
 
-    def has_name(self) -> bool:
-        """Whether the file still has a name; it may have been deleted with all that was around."""
+    def number(self) -> tuple[int, int] | None:
+        """What no other file has at the same time; None: it has been deleted."""
         cdef struct_stat info
         cdef bint found
         with nogil:
             found = fstat(self.fd, &info) == 0
-        return found and info.st_nlink > 0
+        return (info.st_dev, info.st_ino) if found and info.st_nlink > 0 else None
 
     cpdef give(self):
         """Give back all locks, if they are this process's."""
-        cdef int fd = self.fd
-        self.fd = -1
-        if fd >= 0 and self.family == _family:
-            _open_files.discard(fd)
-            with nogil:
-                if self.children != _children:  # the last one may not have closed its own yet
-                    zarrs_set_lock(fd, False, 0, 0)
-                close(fd)
+        cdef int fd
+        if self.fd < 0:
+            return
+        with _opening:
+            fd = self.fd
+            self.fd = -1
+            if fd >= 0 and self.family == _family:
+                _open_files.discard(fd)
+                with nogil:
+                    if self.children != _children:  # the last one may not have closed its own yet
+                        zarrs_set_lock(fd, False, 0, 0)
+                    close(fd)
 
 
 def _count_child() -> None:

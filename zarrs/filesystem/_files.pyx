@@ -508,13 +508,24 @@ cdef bint _is_same(const Input* old, const char* path) noexcept nogil:
     # Whether what was read, or that nothing was there, is what is there now. The file that was
     # read is still open, so that no other one has its number.
     cdef struct_stat info
+    cdef Failure failure
     cdef Input now
+    cdef bint result
     if stat(path, &info) < 0:
         return old.fd < 0 or not (errno == ENOENT or errno == ENOTDIR)
     if not S_ISREG(info.st_mode):
         return True
+    if old.fd < 0:
+        return False
     _see(&now, &info)
-    return old.fd >= 0 and memcmp(&now.stamp, &old.stamp, sizeof(FileStamp)) == 0
+    if memcmp(&now.stamp, &old.stamp, sizeof(FileStamp)) == 0:
+        return True
+    # There are file systems that say other things of names than of open files.
+    if _open_regular(path, &now, &failure) != OK:
+        return False
+    result = memcmp(&now.stamp, &old.stamp, sizeof(FileStamp)) == 0
+    close(now.fd)
+    return result
 
 
 cdef bint _was_overtaken(const Input* old, const char* path) noexcept nogil:

@@ -7,7 +7,8 @@ calls of one process, too, exclude each other where two keys share a byte.
 
 Everybody takes locks in the order of the bytes, after those of ``_key_locks``, and waits for
 nothing else while he has them: so nobody waits for ever. Who has to wait asks again and again, as
-waiting in the system could neither be cancelled nor interrupted.
+waiting in the system could neither be cancelled nor interrupted. Only a thread whose event loop has
+to go on for a lock to be given must not wait for it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import os
 import random
 import time
 import warnings
+import weakref
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
@@ -44,6 +46,9 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 # Lock files and bytes that the caller has locked for what it calls.
 _own: ContextVar[frozenset[tuple[str, int]]] = ContextVar("own", default=frozenset())
 
+# What coroutines hold, or are about to.
+_in_coroutines: weakref.WeakSet[FileLocks] = weakref.WeakSet()
+
 
 class FileLocks:
     """Locks of some chunks of an array, to be held in a ``with`` or ``async with`` statement.
@@ -68,10 +73,13 @@ class FileLocks:
         self._path = ""  # of the lock file, once it is open
         self._places: dict[int, str] = {}  # and, in order, which bytes of it are whose
         self._file = LockedFile()
+        self._number: tuple[int, int] | None = None  # of that file
+        self._loop: asyncio.AbstractEventLoop | None = None  # of the coroutine that holds these
 
     def __enter__(self) -> Self:
         try:
             for delay in self._take():
+                self._refuse_to_block()
                 time.sleep(delay)
         except BaseException:
             self._file.give()
@@ -82,6 +90,8 @@ class FileLocks:
         self._file.give()
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        _in_coroutines.add(self)
         try:
             for delay in self._take():
                 await asyncio.sleep(delay)
@@ -92,6 +102,7 @@ class FileLocks:
 
     async def __aexit__(self, *error: object) -> None:
         self._file.give()
+        _in_coroutines.discard(self)
 
     @contextmanager
     def owned(self) -> Iterator[None]:
@@ -104,12 +115,13 @@ class FileLocks:
 
     def _take(self) -> Iterator[float]:
         # Yields how many seconds to wait before the next attempt.
+        self._number = None
         try:
-            self._open()
-            yield from self._take_all()
-            while not self._file.has_name():  # the array was deleted, and maybe made again
+            while self._number is None:  # or the array was deleted, and maybe made again
                 self._open()
+                self._number = self._file.number()
                 yield from self._take_all()
+                self._number = self._file.number()
         except OSError as error:
             raise self._explained(error) from error
 
@@ -156,10 +168,21 @@ class FileLocks:
             yield delay * random.uniform(0.5, 1)
             delay = min(1.5 * delay, LONGEST_WAIT)
 
+    def _refuse_to_block(self) -> None:
+        loop = asyncio._get_running_loop()
+        for other in list(_in_coroutines) if loop is not None else ():
+            if other._loop is loop and other._number == self._number:
+                for place in self._places.keys() & other._places.keys():
+                    raise RuntimeError(
+                        f"a coroutine of this thread's event loop writes {self._places[place]!r}, "
+                        "and a write that blocks the loop would wait for it for ever: await the "
+                        "methods of array.async_array in coroutines"
+                    )
+
     def _warn(self, key: str) -> None:
         warnings.warn(
-            f"another process has locked chunk {key!r} of {self._root!r} for {PATIENCE:.0f} "
-            f"seconds; this write goes on waiting (`lslocks` lists who has locked {self._path!r})",
+            f"for {PATIENCE:.0f} seconds others have locked chunk {key!r} of {self._root!r}; this "
+            f"write goes on waiting (`lslocks` lists who has locked {self._path!r})",
             stacklevel=2,
         )
 
@@ -192,3 +215,12 @@ def lock_parts(root: str, keys: Sequence[str]) -> Iterator[tuple[FileLocks, rang
     for n in range(0, len(keys), TOGETHER):
         part = range(n, min(n + TOGETHER, len(keys)))
         yield FileLocks(root, keys[n : part.stop]), part
+
+
+def _reset_after_fork() -> None:
+    # A child has no locks.
+    _own.set(frozenset())
+    _in_coroutines.clear()
+
+
+os.register_at_fork(after_in_child=_reset_after_fork)

@@ -104,6 +104,7 @@ def _reset_after_fork() -> None:
     # Those who held or awaited locks are not in a forked child.
     global _locks
     _locks = KeyLocks()
+    _own.set(frozenset())
 
 
 os.register_at_fork(after_in_child=_reset_after_fork)

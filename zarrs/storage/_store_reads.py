@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from zlib import crc32
 
 from zarrs.execution import _execute
@@ -13,12 +13,14 @@ from zarrs.storage._client import Range, StoreClient, length
 from zarrs.storage._stores import has_own_ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from zarr.core.buffer import Buffer
 
     from zarrs.execution._job import Job
     from zarrs.sharding._open_shard import OpenShard
+
+T = TypeVar("T")
 
 MAX_HELD = 256 * 1024 * 1024  # bytes under way or waiting to be decoded; or one chunk
 THREAD_KEYS = 16  # keys that a thread asks a blocking store for in one go ...
@@ -36,6 +38,10 @@ def _size(fetched: Sequence[Any]) -> int:
     return sum(len(buffer) for *_, buffer in fetched if buffer is not None)
 
 
+def _split(fetched: list[T], keep: Callable[[T], bool]) -> tuple[list[T], list[T]]:
+    return [one for one in fetched if keep(one)], [one for one in fetched if not keep(one)]
+
+
 def _checksum(index: Buffer) -> int:
     return crc32(index.as_numpy_array().data)
 
@@ -47,6 +53,7 @@ class Wanted(NamedTuple):
     range: Range = None
     shard: OpenShard | None = None
     part: int = 0
+    round: int = 0
 
 
 def read_at_once(job: Job, client: StoreClient, limit: int) -> None:
@@ -90,7 +97,9 @@ class StoreReads:
         # Of shards that are fetched in ranges, what is read; None: all of it is fetched after all.
         self._open: dict[int, OpenShard | None] = {}
         self._indexes: dict[int, int] = {}  # from which they were opened, by checksums
+        self._rounds: Counter[int] = Counter()  # how often chunks were begun anew
         self._attempts: Counter[int] = Counter()
+        self._doubts: list[tuple[Wanted, Exception]] = []  # ranges that the store did not like
         self._fetched: list[Fetched] = []
         self._parts: list[Part] = []
         self._held = 0
@@ -101,7 +110,7 @@ class StoreReads:
         try:
             self._begin()
             await self._work()
-            while self._job.plan.has_failed and await self._was_replaced():
+            while self._is_in_doubt and await self._was_replaced():
                 await self._work()
         finally:
             try:
@@ -110,40 +119,59 @@ class StoreReads:
                 await self._batches.drain(cancel=True)
                 del self._requests, self._batches  # their errors lead to this: no cycles
 
+    @property
+    def _is_in_doubt(self) -> bool:
+        return self._job.plan.has_failed or bool(self._doubts)
+
     async def _work(self) -> None:
         # Until all is done, or something has failed.
-        while not self._job.plan.has_failed:
+        while not self._is_in_doubt:
             if (self._fetched or self._parts) and not self._batches.is_full:
                 self._batches.begin(self._decode(*self._take()))
             elif self._requests or self._batches:
                 await self._news()
             else:
                 break
+        self._check()
 
     async def _news(self) -> None:
         await self._requests.news()
+        self._check()
+
+    def _check(self) -> None:
+        self._requests.check()
         self._batches.check()
 
     async def _was_replaced(self) -> bool:
         # Whether what failed is a shard that was replaced between the fetch of its index and that
         # of its inner chunks: then nothing is damaged, and it is begun anew.
-        plan = self._job.plan
         while self._batches:
             await self._news()
-        failure = plan.failure()
-        task = -1 if failure is None else failure[0]
+        if not self._doubts:
+            failure = self._job.plan.failure()
+            return failure is not None and await self._begin_if_replaced(failure[0])
+        wanted, error = self._doubts.pop()
+        if self._open[wanted.task] is wanted.shard and not await self._begin_if_replaced(
+            wanted.task
+        ):
+            raise error
+        return True
+
+    async def _begin_if_replaced(self, task: int) -> bool:
         before = self._indexes.get(task)
         if before is None or self._attempts[task] == MAX_ATTEMPTS:
             return False
         self._attempts[task] += 1
-        wanted = Wanted(task, _execute.part_to_fetch(plan, self._chain, task))
-        [index] = await self._client.get([(self._keys[task], wanted.range)])
+        part = _execute.part_to_fetch(self._job.plan, self._chain, task)
+        try:
+            [index] = await self._get([Wanted(task, part)])
+        except Exception:  # what failed before says more
+            return False
         if index is not None and _checksum(index) == before:
             return False
-        plan.retract(task)
-        self._open[task] = None  # what arrives of the old one is not wanted
-        self._drop_parts(task)
-        await self._arrive(wanted, index)
+        self._job.plan.retract(task)
+        self._drop(task)
+        await self._arrive(Wanted(task, part, round=self._rounds[task]), index)
         self._begin()
         return True
 
@@ -164,8 +192,7 @@ class StoreReads:
         if self._job.plan.has_failed:  # some of it was skipped, then
             self._fetched += fetched
             self._parts += parts
-            for task in {shard.task for shard, *_ in parts if self._open[shard.task] is not shard}:
-                self._drop_parts(task)
+            self._keep_wanted()
         else:
             self._held -= _size(fetched) + _size(parts)
 
@@ -235,11 +262,17 @@ class StoreReads:
             if group[0].part == ALL_PARTS:
                 await self._fetch_ranges(group[0])
                 return
-            asked = [(self._keys[wanted.task], wanted.range) for wanted in group]
-            for wanted, buffer in zip(group, await self._client.get(asked), strict=True):
+            for wanted, buffer in zip(group, await self._get(group), strict=True):
                 await self._arrive(wanted, buffer)
+        except Exception as error:
+            if len(group) > 1 or group[0].shard is None:
+                raise
+            self._doubts.append((group[0], error))
         finally:
             self._held -= cost
+
+    async def _get(self, group: list[Wanted]) -> list[Buffer | None]:
+        return await self._client.get([(self._keys[one.task], one.range) for one in group])
 
     async def _fetch_ranges(self, wanted: Wanted) -> None:
         shard = wanted.shard
@@ -269,6 +302,8 @@ class StoreReads:
     async def _arrive(self, wanted: Wanted, buffer: Buffer | None) -> None:
         if wanted.shard is not None:
             self._arrive_part(wanted, buffer)
+        elif wanted.round != self._rounds[wanted.task]:  # it has been begun anew
+            pass
         elif wanted.range is None or buffer is None:
             self._keep(self._fetched, wanted.task, False, buffer)
         elif len(buffer) > length(wanted.range):  # the store has no ranges and sent all of it
@@ -295,13 +330,20 @@ class StoreReads:
 
     def _begin_anew(self, task: int) -> None:
         # Ranges did not do: fetch all of it.
-        self._open[task] = None
-        self._drop_parts(task)
-        self._next.append(Wanted(task))
+        self._drop(task)
+        self._next.append(Wanted(task, round=self._rounds[task]))
 
-    def _drop_parts(self, task: int) -> None:
-        dropped = [part for part in self._parts if part[0].task == task]
-        self._parts = [part for part in self._parts if part[0].task != task]
+    def _drop(self, task: int) -> None:
+        # What has arrived of a chunk, or will yet, is not wanted any more.
+        self._rounds[task] += 1
+        self._open[task] = None
+        self._next = [wanted for wanted in self._next if wanted.task != task]
+        self._fetched, dropped = _split(self._fetched, lambda one: one[0] != task)
+        self._held -= _size(dropped)
+        self._keep_wanted()
+
+    def _keep_wanted(self) -> None:
+        self._parts, dropped = _split(self._parts, lambda one: self._open[one[0].task] is one[0])
         self._held -= _size(dropped)
 
     async def _open_shard(self, task: int, index: Buffer) -> None:
