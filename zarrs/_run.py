@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
 T = TypeVar("T")
-Tasks: TypeAlias = "range | None"  # the numbers of chunks; None: all that are written
+Tasks: TypeAlias = range | None  # the numbers of chunks; None: all that are written
 
 
 # From a coroutine.

@@ -671,10 +671,10 @@ def test_a_file_system_without_locks(
     array = two_chunks(tmp_path)
 
     class NoLocks:
-        def open_above(self, root: bytes, key: bytes, name: bytes) -> None:
+        def find_above(self, root: bytes, key: bytes, name: bytes) -> None:
             pass
 
-        def open(self, path: bytes, make: bool) -> bool:
+        def open_file(self, path: bytes, make: bool) -> bool:
             return make
 
         def number(self) -> tuple[int, int]:

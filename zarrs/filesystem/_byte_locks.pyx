@@ -24,8 +24,8 @@ cdef set _open_files = set()
 cdef Py_ssize_t _family = 0
 cdef Py_ssize_t _children = 0
 
-# While somebody forks no file is opened or closed: a child must not keep one open that is locked, as
-# the lock would outlive its process.
+# While somebody forks, no file is opened or closed: a child that kept one open would keep its locks,
+# too, after its parent's end.
 cdef object _opening = threading.RLock()
 
 
@@ -42,7 +42,7 @@ cdef class LockedFile:
     def __dealloc__(self):
         self.give()
 
-    def open_above(self, bytes root not None, bytes key not None, bytes name not None):
+    def find_above(self, bytes root not None, bytes key not None, bytes name not None):
         """Open the file of this name that is next above a key; nothing is locked yet.
 
         Parameters
@@ -67,11 +67,11 @@ cdef class LockedFile:
         head = key
         while head:
             head = head.rpartition(b"/")[0]
-            if self.open((b"%b/%b/%b" if head else b"%b%b/%b") % (root, head, name), False):
+            if self.open_file((b"%b/%b/%b" if head else b"%b%b/%b") % (root, head, name), False):
                 return head
         return None
 
-    cpdef bint open(self, bytes path, bint make) except -1:
+    cpdef bint open_file(self, bytes path, bint make) except -1:
         """Open the file; nothing is locked yet.
 
         Parameters

@@ -129,11 +129,11 @@ class FileLocks:
         # The next one above the chunks; or else it is made where the array is. (Names of arrays may
         # look like those of chunks.)
         root, first = os.fsencode(self._root), os.fsencode(self._keys[0])
-        found = self._file.open_above(root, first, os.fsencode(LOCK_FILE))
+        found = self._file.find_above(root, first, os.fsencode(LOCK_FILE))
         path = os.fsdecode(found) if found is not None else self._array_path()
         self._path = f"{self._root}/{path}/{LOCK_FILE}" if path else f"{self._root}/{LOCK_FILE}"
         if found is None:
-            self._file.open(os.fsencode(self._path), True)
+            self._file.open_file(os.fsencode(self._path), True)
         start = len(path) + 1 if path else 0
         places = {crc32(os.fsencode(key[start:])): key for key in self._keys}
         own = _own.get()
