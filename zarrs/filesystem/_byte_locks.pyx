@@ -24,8 +24,8 @@ cdef set _open_files = set()
 cdef Py_ssize_t _family = 0
 cdef Py_ssize_t _children = 0
 
-# While somebody forks, no file is opened or closed: a child that kept one open would keep its locks,
-# too, after its parent's end.
+# While somebody forks, no file is opened or closed: a child that kept one open would keep its
+# locks, too, after its parent's end.
 cdef object _opening = threading.RLock()
 
 
