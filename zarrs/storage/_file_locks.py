@@ -96,7 +96,7 @@ class FileLocks:
             for delay in self._take():
                 await asyncio.sleep(delay)
         except BaseException:
-            self._file.give()
+            await self.__aexit__()
             raise
         return self
 
