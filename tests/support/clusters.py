@@ -14,6 +14,7 @@ import distributed
 import numpy as np
 import psutil
 import pytest
+import xarray as xr
 import zarr
 from helpers import CHAIN, PIPELINE, Chain, create
 from zarr.storage import FsspecStore, LocalStore, LoggingStore, MemoryStore
@@ -166,3 +167,10 @@ def configure(client: Any, options: dict[str, Any]) -> dict[str, Any]:
 
 def read_all(array: zarr.Array[Any]) -> np.ndarray:
     return np.asarray(array[...])
+
+
+def write_rows(path: str, first: int, rows: int) -> None:
+    """Write some rows of a data set, as one of many jobs does."""
+    part = xr.Dataset({"v": (("time", "x"), np.full((rows, 8), float(first)))})
+    part.to_zarr(path, region={"time": slice(first, first + rows), "x": slice(0, 8)},
+                 safe_chunks=False, consolidated=False)  # fmt: skip

@@ -28,6 +28,7 @@ from clusters import (
     result,
     threads_of_ours,
     write_chunks,
+    write_rows,
 )
 from helpers import PIPELINE, STOCK, assert_same, make_data, ours_open, stock, stock_read
 from zarr.codecs import BytesCodec, ShardingCodec, TransposeCodec
@@ -209,13 +210,6 @@ def test_processes_write_misaligned(
         assert_same(array[...], data)
 
 
-def append(path: str, first: int, rows: int) -> None:
-    """Write some rows of a data set, as one of many jobs does."""
-    part = xr.Dataset({"v": (("time", "x"), np.full((rows, 8), float(first)))})
-    part.to_zarr(path, region={"time": slice(first, first + rows), "x": slice(0, 8)},
-                 safe_chunks=False, consolidated=False)  # fmt: skip
-
-
 def test_processes_append(locked_processes: Any, tmp_path: Path) -> None:
     """xarray's `append_dim`, and jobs that fill what was appended; chunks do not align."""
     rows, jobs = 7, 30
@@ -226,7 +220,7 @@ def test_processes_append(locked_processes: Any, tmp_path: Path) -> None:
     more = xr.Dataset({"v": (("time", "x"), np.zeros((rows * jobs - 10, 8)))})
     more.to_zarr(path, append_dim="time", safe_chunks=False, consolidated=False)
     futures = [
-        locked_processes.submit(append, path, rows * k, rows, pure=False) for k in range(jobs)
+        locked_processes.submit(write_rows, path, rows * k, rows, pure=False) for k in range(jobs)
     ]
     for future in futures:
         future.result(timeout=LIMIT)
