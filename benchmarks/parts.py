@@ -257,7 +257,7 @@ def read_file(path: str, memory: Array) -> None:
     file = os.open(path, os.O_RDONLY)
     size, done = os.fstat(file).st_size, 0
     while done < size:
-        done += os.preadv(file, [memory], done)
+        done += os.preadv(file, [memory.data], done)
     os.close(file)
 
 
@@ -265,7 +265,7 @@ def write_file(path: str, size: int, memory: Array) -> None:
     temporary = path + ".partial"
     file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     while size > 0:
-        size -= os.write(file, memory[:size])
+        size -= os.write(file, memory[:size].data)
     os.close(file)
     os.rename(temporary, path)
 
