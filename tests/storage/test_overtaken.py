@@ -201,8 +201,8 @@ def test_other_chunks_of_the_call(tmp_path: Path) -> None:
     assert_same(array[...], expected)
 
 
-def test_with_zstd(tmp_path: Path) -> None:
-    """Without a codec in Python, in a crowd: see also scripts/stress_writers."""
+def test_who_is_alone_is_not_warned(tmp_path: Path) -> None:
+    """With crowds, and without a codec in Python: scripts/stress_writers."""
     array = zarr.create_array(
         tmp_path, shape=(16,), chunks=(16,), dtype="<i4", compressors=ZstdCodec()
     )

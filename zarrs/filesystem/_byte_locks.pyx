@@ -22,7 +22,6 @@ cdef extern from "_native/byte_locks.h" nogil:
 # The files that are open in this process; those of its parent belong to another family.
 cdef set _open_files = set()
 cdef Py_ssize_t _family = 0
-cdef Py_ssize_t _children = 0
 
 # While somebody forks, no file is opened or closed: a child that kept one open would keep its
 # locks, too, after its parent's end.
@@ -34,7 +33,6 @@ cdef class LockedFile:
 
     cdef int fd
     cdef Py_ssize_t family
-    cdef Py_ssize_t children  # of the process, when the file was opened
 
     def __cinit__(self):
         self.fd = -1
@@ -101,7 +99,6 @@ cdef class LockedFile:
             if fd >= 0:
                 self.fd = fd
                 self.family = _family
-                self.children = _children
                 _open_files.add(fd)
         if fd < 0 and (make or not (error == ENOENT or error == ENOTDIR)):
             raise OSError(error, os.strerror(error), path)
@@ -161,15 +158,9 @@ cdef class LockedFile:
             if fd >= 0 and self.family == _family:
                 _open_files.discard(fd)
                 with nogil:
-                    if self.children != _children:  # the last one may not have closed its own yet
-                        zarrs_set_lock(fd, False, 0, 0)
+                    # First, as a child that knows nothing of Python's hooks may have it open, too.
+                    zarrs_set_lock(fd, False, 0, 0)
                     close(fd)
-
-
-def _count_child() -> None:
-    global _children
-    _children += 1
-    _opening.release()
 
 
 def _leave_parent() -> None:
@@ -183,5 +174,5 @@ def _leave_parent() -> None:
 
 
 os.register_at_fork(
-    before=_opening.acquire, after_in_parent=_count_child, after_in_child=_leave_parent
+    before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_leave_parent
 )

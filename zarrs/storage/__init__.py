@@ -6,6 +6,7 @@
 ``_key_locks.py``    keys that are written, locked within the process
 ``_lock_table.pyx``  who holds these locks and who waits for them
 ``_file_locks.py``   chunks in files, locked against other processes
+``_kept.py``         caches of decoded chunks learn of what is written
 ``_store_reads.py``  some chunks are fetched while others are decoded
 ``_store_writes.py`` some chunks are encoded while others are stored
 ==================== ==============================================================
