@@ -29,6 +29,7 @@ from _build.environment import BUILD, DEBUG, REQUIRE_OPENMP, SANITIZE, SYSTEM
 
 # The modules that link a library, one each (see _build/libraries.py for why only one).
 LINKS = {
+    "zarrs.arrays._recycled": "numpy",
     "zarrs.arrays._strings": "numpy",
     "zarrs.codecs._blosc": "blosc",
     "zarrs.codecs._blosc2": "blosc2",

@@ -19,6 +19,8 @@ Array, Group
     zarr's arrays and groups, read and written in the calling thread.
 ChunkCache
     Where they keep decoded chunks, if they are asked to.
+RecyclingNDBuffer
+    zarr's buffers, which take over the memory of results that nobody uses any more.
 explain, Explanation, GroupExplanation, Part
     What of an array's reading and writing runs natively, and why the rest does not.
 check, CheckReport, Finding
@@ -52,6 +54,7 @@ __all__ = [
     "GroupExplanation",
     "NotNativeError",
     "Part",
+    "RecyclingNDBuffer",
     "ZarrsCodecPipeline",
     "__version__",
     "check",
@@ -70,9 +73,10 @@ try:
     # The settings that it makes for OpenMP hold only if it comes before the extension modules.
     import_module("zarrs.runtime._openmp")
 
-    from zarr.registry import register_pipeline
+    from zarr.registry import register_ndbuffer, register_pipeline
 
     from zarrs._array import Array
+    from zarrs._buffers import RecyclingNDBuffer
     from zarrs._check import check
     from zarrs._direct import Group, create_array, direct, open, open_array, open_group
     from zarrs._explain import Explanation, GroupExplanation, explain
@@ -82,9 +86,11 @@ try:
     from zarrs.pipeline import ZarrsCodecPipeline
     from zarrs.runtime._errors import ChunkError, NotNativeError
 
-    # zarr finds a pipeline under its qualified name, and users write the short one.
+    # zarr finds classes under their qualified names, and users write the short ones.
     ZarrsCodecPipeline.__module__ = Array.__module__ = Group.__module__ = "zarrs"
+    RecyclingNDBuffer.__module__ = "zarrs"
     register_pipeline(ZarrsCodecPipeline)
+    register_ndbuffer(RecyclingNDBuffer)
 except Exception as _error:
     globals().update(_unavailable.stand_ins(_error, __all__))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from zarr.core.array_spec import ArraySpec
-from zarr.core.buffer import NDBuffer, default_buffer_prototype
+from zarr.core.buffer import BufferPrototype, NDBuffer, default_buffer_prototype
 from zarr.core.buffer.cpu import buffer_prototype as numpy_prototype
 from zarr.core.chunk_grids import ChunkGrid
 from zarr.core.chunk_key_encodings import DefaultChunkKeyEncoding, V2ChunkKeyEncoding
@@ -20,6 +20,7 @@ from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 from zarr.storage import LocalStore
 
 from zarrs import _run
+from zarrs._buffers import RecyclingNDBuffer, empty_recycled
 from zarrs._layout import make_layout
 from zarrs._planner import MAX_CHUNK_BYTES
 from zarrs.caching._chunk_cache import Section
@@ -32,8 +33,9 @@ from zarrs.indexing._plan_selected import plan_selected
 from zarrs.storage._stores import file_prefix
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import zarr
-    from zarr.core.buffer import BufferPrototype
     from zarr.storage import StorePath
 
     from zarrs._core import Layout
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 
 # What `zarr.config` says where buffers are NumPy's; to ask zarr for them takes longer than a plan.
 NUMPY_BUFFERS = ("zarr.buffer.cpu.Buffer", "zarr.buffer.cpu.NDBuffer")
+RECYCLED_BUFFERS = ("zarr.buffer.cpu.Buffer", "zarrs.RecyclingNDBuffer")
+RECYCLED = BufferPrototype(numpy_prototype.buffer, RecyclingNDBuffer)
 
 
 class NoAccessError(Exception):
@@ -138,9 +142,10 @@ class Access:
         array-like, scalar or NotImplemented
             NotImplemented: zarr's own method has to do it.
         """
-        if out is None and prototype is None and _buffers_are_numpy():
+        empty = maker_of_results() if out is None and prototype is None else None
+        if empty is not None:
             spec = self._spec
-            result: Any = np.empty(selected.shape, self.dtype, self.order)
+            result: Any = empty(selected.shape, self.dtype, self.order)
             array, layout = result, self._layout
         else:
             prototype = prototype or default_buffer_prototype()
@@ -236,9 +241,9 @@ class Access:
         bool
             Whether it is done; if not, zarr's own method has to do it.
         """
-        if not (prototype is None or prototype == numpy_prototype):
+        if prototype not in (None, numpy_prototype, RECYCLED):
             return False
-        if not _buffers_are_numpy():
+        if maker_of_results() is None:
             return False
         if getattr(self.metadata, "_stored_document", None) is not None:
             return False  # what is stored of the metadata is invalid: zarr repairs it first
@@ -392,8 +397,15 @@ def as_values(value: Any, dtype: np.dtype[Any]) -> Any:
     return value
 
 
-def _buffers_are_numpy() -> bool:
+def maker_of_results() -> Callable[..., Any] | None:
+    """Return what makes results, as ``numpy.empty`` does; None: they are no arrays of NumPy's."""
     settings = config.config
-    return (settings.get("buffer"), settings.get("ndbuffer")) == NUMPY_BUFFERS or (
-        default_buffer_prototype() == numpy_prototype
-    )
+    chosen = settings.get("buffer"), settings.get("ndbuffer")
+    if chosen == NUMPY_BUFFERS:
+        return np.empty
+    if chosen == RECYCLED_BUFFERS:
+        return empty_recycled
+    buffers = default_buffer_prototype()
+    if buffers == numpy_prototype:
+        return np.empty
+    return empty_recycled if buffers == RECYCLED else None

@@ -10,7 +10,7 @@ import zarr
 from zarr.codecs._v2 import V2Codec
 from zarr.core.indexing import BlockIndexer
 
-from zarrs._access import Access, NoAccessError
+from zarrs._access import Access, NoAccessError, maker_of_results
 from zarrs._many import allocate_many, put_many
 from zarrs.caching._chunk_cache import ChunkCache
 from zarrs.indexing._selected import (
@@ -236,7 +236,8 @@ class Array(zarr.Array[Any]):
             selected = [select_orthogonal(access.grid, one) for one in wanted]
         if access is None or None in selected:
             return put_many([self.oindex[one] for one in wanted], out)
-        result, parts = allocate_many([one.shape for one in selected], self.dtype, out)
+        shapes = [one.shape for one in selected]
+        result, parts = allocate_many(shapes, self.dtype, out, maker_of_results() or np.empty)
         if parts and not access.read_many(selected, parts):
             return put_many([self.oindex[one] for one in wanted], out)
         return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from zarrs.runtime._cpus import available_cpus
 MAX_CACHED_FILES = 2**30
 DEFAULT_CONCURRENCY = 10
 MAX_CONCURRENCY = 2**30  # None: no limit
+DEFAULT_RECYCLED_BYTES = 2**30
 BOOLEANS = {"true": True, "false": False}  # as the environment may have them
 NEVER: Literal["never"] = "never"
 
@@ -81,7 +83,8 @@ class Options:
 THREADS = "threading.max_workers"  # zarr's; the others are ours
 NAMES = {field.name: f"codec_pipeline.{field.name}" for field in fields(Options)}
 NAMES["max_workers"] = THREADS
-OURS = frozenset(NAMES.values())
+RECYCLED_BYTES = "codec_pipeline.recycled_bytes"  # of no pipeline: buffers are zarr's matter
+OURS = frozenset(NAMES.values()) | {RECYCLED_BYTES}
 
 
 def read_options() -> Options:
@@ -110,8 +113,18 @@ def options_in_force() -> dict[str, Any]:
         concurrency: int | str | None = _count("async.concurrency")
     except ValueError as error:
         concurrency = str(error)
+    try:
+        recycled: int | str = _recycled_bytes()
+    except ValueError as error:
+        recycled = str(error)
     path = "codec_pipeline.path"
-    return {path: _as_set(path), **options, "async.concurrency": concurrency}
+    return {
+        path: _as_set(path),
+        **options,
+        "async.concurrency": concurrency,
+        "ndbuffer": _as_set("ndbuffer"),
+        RECYCLED_BYTES: recycled,
+    }
 
 
 def read_concurrency() -> int:
@@ -124,6 +137,23 @@ def read_concurrency() -> int:
     except ValueError as error:
         warnings.warn(f"{error}; {DEFAULT_CONCURRENCY} requests at a time", stacklevel=2)
         return DEFAULT_CONCURRENCY
+
+
+def read_recycled_bytes() -> int:
+    """Return how much memory may be kept for later results.
+
+    Nonsense, which the environment may hold, counts as the default, with a warning.
+    """
+    try:
+        return _recycled_bytes()
+    except ValueError as error:
+        warnings.warn(f"{error}; {DEFAULT_RECYCLED_BYTES} are kept", stacklevel=2)
+        return DEFAULT_RECYCLED_BYTES
+
+
+def _recycled_bytes() -> int:
+    value = _count(RECYCLED_BYTES, least=0)
+    return DEFAULT_RECYCLED_BYTES if value is None else min(value, sys.maxsize)
 
 
 def _as_set(name: str) -> int | str | None:

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 NumPyArray = np.ndarray[Any, Any]
 
 
 def allocate_many(
-    shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any], out: Any = None
+    shapes: Sequence[tuple[int, ...]],
+    dtype: np.dtype[Any],
+    out: Any = None,
+    empty: Callable[..., NumPyArray] = np.empty,
 ) -> tuple[Any, list[NumPyArray]]:
     """Return the result of several selections, and in it the part of each.
 
@@ -26,6 +29,8 @@ def allocate_many(
     dtype : numpy.dtype
     out : array-like or sequence of array-like, optional
         A result that is there already.
+    empty : callable
+        What makes one array, as ``numpy.empty``.
 
     Raises
     ------
@@ -39,7 +44,7 @@ def allocate_many(
         if not are_equal:
             parts = _allocate(shapes, dtype)
             return parts, parts
-        result = np.empty((len(shapes), *shapes[0]), dtype)
+        result = empty((len(shapes), *shapes[0]), dtype)
         return result, [result[i, ...] for i in range(len(shapes))]
     if isinstance(out, list | tuple):
         if len(out) != len(shapes):

@@ -40,16 +40,31 @@ class ZarrsCodecPipeline:
         refuse()
 
 
+class RecyclingNDBuffer:
+    """Stands in for the buffers; what would make one raises ``ImportError`` with the reason."""
+
+    __module__ = "zarrs"  # under this name zarr looks for it
+
+    @classmethod
+    def empty(cls, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raise the reason."""
+        refuse()
+
+    create = from_numpy_array = from_ndarray_like = empty
+
+
 def stand_in(error: Exception) -> Any:
-    """Keep the reason and return the class that stands in for the pipeline, known to zarr."""
+    """Keep the reason, make the stand-ins known to zarr, and return that for the pipeline."""
     global reason
     reason = error
     try:
-        from zarr.registry import register_pipeline
+        from zarr.registry import register_ndbuffer, register_pipeline
     except Exception:  # there is no zarr, or none with pipelines: nobody asks for one then
         return ZarrsCodecPipeline
-    cls: Any = ZarrsCodecPipeline
-    register_pipeline(cls)
+    pipeline: Any = ZarrsCodecPipeline
+    buffer: Any = RecyclingNDBuffer
+    register_pipeline(pipeline)
+    register_ndbuffer(buffer)
     return ZarrsCodecPipeline
 
 

@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from helpers import ENTRY_POINT, PIPELINE, child_environment, pretend_installed
+from helpers import ENTRY_POINT, PIPELINE, STOCK, child_environment, pretend_installed
 
 import zarrs
 
@@ -40,6 +40,13 @@ for make in (lambda: array[:], lambda: zarr.registry.get_pipeline_class()()):
     except ImportError as error:
         chosen.append(error)
 assert len(chosen) == 4
+zarr.config.set({{"codec_pipeline.path": {STOCK!r}, "ndbuffer": "zarrs.RecyclingNDBuffer"}})
+try:
+    array[:]
+except ImportError as error:
+    assert str(error) == str(chosen[0])
+else:
+    raise AssertionError
 print(chosen[0])
 print("cause:", repr(chosen[0].__cause__))
 """

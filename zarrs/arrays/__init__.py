@@ -2,6 +2,7 @@
 
 ================= =================================================================
 ``_copy.pyx``     copies of boxes, with any strides and byte orders
+``_recycled.pyx`` memory of results that have been let go, for those that come next
 ``_strings.pyx``  strings and bytes, whose chunks are payloads of lengths and bytes
 ================= =================================================================
 
