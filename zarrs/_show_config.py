@@ -64,8 +64,10 @@ def show_config(
             each CPU that this process may use, or 1 without OpenMP.
         ``"libraries"``
             For each C library the version that is running, ``None`` if it is not there, and what
-            was found at build time. The checksum crc32c is zarrs' own: ``"software"`` or the
-            instruction set that this processor has for it.
+            was found at build time.
+        ``"processor"``
+            The widest instructions with which Blosc's shuffles and the checksum crc32c, which is
+            zarrs' own, run on this processor; ``None`` where a library does not tell.
         ``"options"``
             The options that an array opened now gets, by their names in ``zarr.config``. If one of
             them makes no sense: what is set, and under ``"error"`` what is wrong with it.
@@ -119,12 +121,16 @@ def _collect() -> dict[str, dict[str, Any]]:
         "libraries": {
             **{
                 name: {
-                    "running": _library_version(module),
+                    "running": _ask(module, "library_version"),
                     "built_with": build.get("LIBRARIES", {}).get(name),
                 }
                 for name, module in _MODULES.items()
             },
-            "crc32c": {"running": _library_version("zarrs.codecs._crc32c"), "built_with": None},
+        },
+        "processor": {
+            "blosc shuffle": _ask("zarrs.codecs._blosc", "shuffles"),
+            "blosc2 shuffle": _ask("zarrs.codecs._blosc2", "shuffles"),
+            "crc32c": _ask("zarrs.codecs._crc32c", "instructions"),
         },
         "options": _options(),
     }
@@ -156,12 +162,13 @@ def _build_info() -> dict[str, Any]:
         return {}
 
 
-def _library_version(module: str) -> str | None:
-    """Ask the module for the version of its library; None if one of the two is not there."""
+def _ask(module: str, name: str) -> str | None:
+    """Call a function of a module; None if that, or its library, is not there."""
     try:
-        return str(importlib.import_module(module).library_version())
+        answer: str | None = getattr(importlib.import_module(module), name)()
     except Exception:  # without those that are not optional, nothing is usable: that is the problem
         return None
+    return answer
 
 
 def _format(config: dict[str, dict[str, Any]]) -> str:

@@ -442,6 +442,7 @@ class ChildResult:
     lines: list[Any]
     returncode: int
     stderr: str
+    stdout: str
 
     def check(self) -> list[Any]:
         """The lines, provided that the child ended well."""
@@ -503,7 +504,7 @@ def run_child(
         out = (exc.stdout or b"").decode(errors="replace")
         err, code = f"no end after {timeout} s\n{(exc.stderr or b'').decode()}", -1
     said = [json.loads(x.removeprefix(MARK)) for x in out.splitlines() if x.startswith(MARK)]
-    return ChildResult(said, code, err)
+    return ChildResult(said, code, err, out)
 
 
 def emit(value: Any) -> None:

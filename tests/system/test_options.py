@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import platform
 import re
 import resource
 import signal
@@ -416,6 +417,30 @@ def test_show_config(capsys: pytest.CaptureFixture[str]) -> None:
         assert word in printed.lower()
     with pytest.raises(ValueError, match="nonsense"):
         zarrs.show_config(mode="nonsense")  # type: ignore[call-overload]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells what the processor has")
+def test_what_the_processor_is_used_for() -> None:
+    config = zarrs.show_config("dicts")
+    found, libraries = config["processor"], config["libraries"]
+    flags = set(Path("/proc/cpuinfo").read_text().split())
+    if platform.machine() == "x86_64":
+        assert found["crc32c"] == ("sse4.2" if "sse4_2" in flags else "software")
+    if config["build"]["library_mode"] != "wheels" or platform.machine() != "x86_64":
+        return
+    widest = "avx2" if "avx2" in flags else "sse2"
+    assert found["blosc shuffle"] == widest
+    expected = None if libraries["blosc2"]["running"] is None else widest
+    assert found["blosc2 shuffle"] == expected
+    child = run_child(_shuffle, env={"BLOSC_PRINT_SHUFFLE_ACCEL": "1"})
+    child.check()
+    assert f"AVX2 available: {widest == 'avx2'}" in child.stdout
+
+
+def _shuffle() -> None:
+    codec = BloscCodec(cname="lz4", shuffle="shuffle", typesize=4)
+    zarr.create_array({}, data=np.arange(10_000, dtype="i4"), compressors=codec)
+    emit(True)
 
 
 def test_a_codec_class_from_the_configuration_runs_itself(tmp_path: Path) -> None:

@@ -30,6 +30,9 @@ from zarrs._core cimport (
 from zarrs.codecs._blosc_format cimport BlockIndex, read_header
 
 
+cdef extern from "_native/shuffles.h":
+    const char* zarrs_blosc_shuffles()
+
 cdef extern from "_native/prepared.h" nogil:
     bint zarrs_prepare(size_t n)
     bint zarrs_discard()
@@ -132,3 +135,9 @@ register_codec(&_codec)
 def library_version() -> str:
     """The version of C-Blosc in use."""
     return blosc_get_version_string().decode()
+
+
+def shuffles() -> str | None:
+    """With which instructions C-Blosc shuffles here; None: it does not tell."""
+    cdef const char* found = zarrs_blosc_shuffles()
+    return None if found == NULL else found.decode()

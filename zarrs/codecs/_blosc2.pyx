@@ -35,6 +35,9 @@ from zarrs.codecs._blosc_format cimport FLAG_BITSHUFFLE, BlockIndex, read_header
 from zarrs.codecs import _blosc_format
 
 
+cdef extern from "_native/shuffles.h":
+    const char* zarrs_blosc2_shuffles()
+
 cdef extern from *:
     "#define ZARRS_PREPARED_MALLOC"
 
@@ -151,3 +154,9 @@ def explain(code: int) -> str:
 def library_version() -> str:
     """The version of C-Blosc2 in use."""
     return BLOSC2_VERSION_STRING.decode()
+
+
+def shuffles() -> str | None:
+    """With which instructions C-Blosc2 shuffles here; None: it does not tell."""
+    cdef const char* found = zarrs_blosc2_shuffles()
+    return None if found == NULL else found.decode()

@@ -35,7 +35,7 @@ _codec.piecewise = True
 register_codec(&_codec)
 
 
-def library_version() -> str:
+def instructions() -> str:
     """How checksums are computed: the instruction set, or ``software``."""
     return ZARRS_CRC32C_HARDWARE.decode() if _has_hardware else "software"
 
