@@ -47,9 +47,10 @@ class RecyclingNDBuffer(cpu.NDBuffer):
     ) -> Self:
         """Return a buffer of arbitrary values."""
         wanted = np.dtype(dtype)
-        array = empty_recycled(tuple(shape), wanted, order)
-        # NumPy's allocation drops what a generic unit of time is multiplied by.
-        return cls(array.view(wanted) if wanted.kind in "mM" else array)
+        array: Any = empty_recycled(tuple(shape), wanted, order)
+        if wanted.kind in "mM":
+            array = array.view(wanted)  # NumPy drops what a generic unit of time is multiplied by
+        return cls(array)
 
 
 def empty_recycled(
