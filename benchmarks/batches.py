@@ -10,7 +10,7 @@ rows
     1,024 random rows a batch of a sharded array of (50000, 256) items. TensorStore begins all reads
     before it awaits one; zarr's Fused pipeline reads row by row.
 crops
-    256 random boxes of 64 by 64 by 8 items a batch, in the layouts of ``compare.py``.
+    256 random boxes of 64 by 64 by 8 items a batch, in some layouts of ``compare.py``.
 windows
     Windows that overlap by nine tenths, one after the other, with ``cache_bytes`` and without.
 chunks
@@ -28,11 +28,9 @@ import argparse
 import dataclasses
 import importlib
 import importlib.util
-import json
 import random
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -47,12 +45,19 @@ import zarrs
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import compare
+from harness.arguments import add_directory, check_directory, positive, scratch, stop
+from harness.cases import CASES
+from harness.data import Array, waves
+from harness.implementations import OURS, implementations
+from harness.machine import environment
+from harness.report import TITLES, save
 
-FUSED, TENSORSTORE, READ_MANY, ONE_BY_ONE = "zarr Fused", "TensorStore", "read_many", "one by one"
+FUSED, TENSORSTORE = TITLES["fused"], TITLES["tensorstore"]
+MEASURED = ("fused", "tensorstore", *OURS)
+READ_MANY, ONE_BY_ONE = "read_many", "one by one"
 CACHED, UNCACHED = "with a cache", "without"
-PIPELINE, DIRECT = "zarrs pipeline", "zarrs direct"
-LAYOUTS = ("raw", "blosc-blosclz", "shard", "zstd-small", "shard-small")
+PIPELINE, DIRECT = TITLES["zarrs"], TITLES["direct"]
+LAYOUTS = ("raw", "blosclz", "shard", "small", "smallshard")
 COUNTS = (10, 100, 1000, 10_000, 100_000)
 POINTS = (1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000)
 TOO_LONG = 10.0  # seconds: what takes longer is not asked for more
@@ -108,10 +113,10 @@ class Opened:
     """An array, opened by everybody."""
 
     def __init__(self, path: Path, zarr_format: int = 3) -> None:
-        known = {one.name: one for one in compare.implementations()}
+        known = {one.name: one for one in implementations()}
         self.direct: zarrs.Array = zarrs.open_array(path, mode="r")
         self.by_name: dict[str, Any] = {}
-        for title, name in ((FUSED, "fused"), (PIPELINE, compare.OURS)):
+        for title, name in ((FUSED, "fused"), (PIPELINE, "zarrs")):
             if known[name].missing() is None:
                 with known[name].active():
                     self.by_name[title] = zarr.open_array(path, mode="r")
@@ -150,9 +155,9 @@ def crops(shape: Sequence[int], size: Sequence[int], count: int) -> list[tuple[s
     ]
 
 
-def rows_of_shards(path: Path, small: bool) -> compare.Array:
+def rows_of_shards(path: Path, small: bool) -> Array:
     """Write the sharded array of rows."""
-    data = compare.waves((50_000 // (25 if small else 1), 256))
+    data = waves((50_000 // (25 if small else 1), 256))
     zarrs.create_array(
         path, data=data, chunks=(1, 256), shards=(len(data) // 10, 256), compressors=ZstdCodec()
     )
@@ -174,7 +179,7 @@ def rows(root: Path, rounds: int, small: bool) -> Iterator[Line]:
 
 def crops_of_layouts(root: Path, rounds: int, small: bool) -> Iterator[Line]:
     """Measure batches of crops."""
-    for case in compare.CASES:
+    for case in CASES:
         if case.name not in LAYOUTS:
             continue
         case = case.shrunk() if small else case
@@ -195,7 +200,7 @@ def read_all(path: Path, wanted: Sequence[Any], cache_bytes: int) -> list[Any]:
 
 def windows(root: Path, rounds: int, small: bool) -> Iterator[Line]:
     """Measure windows that overlap, with a cache that begins empty and without one."""
-    for case in compare.CASES:
+    for case in CASES:
         if case.name not in LAYOUTS:
             continue
         case = case.shrunk() if small else case
@@ -270,7 +275,7 @@ def chunks(root: Path, rounds: int, small: bool) -> Iterator[Line]:
 def points(root: Path, rounds: int, small: bool) -> Iterator[Line]:
     """Measure what a point costs, from few to many."""
     counts = POINTS[:4] if small else POINTS
-    data = compare.waves((512, 512) if small else (4096, 4096))
+    data = waves((512, 512) if small else (4096, 4096))
     zarrs.create_array(root / "points", data=data, chunks=(256, 256), compressors=ZstdCodec())
     opened = Opened(root / "points")
     rng = np.random.default_rng(4)
@@ -293,38 +298,6 @@ PARTS: dict[str, Callable[[Path, int, bool], Iterator[Line]]] = {
     "points": points,
 }
 
-# ---------------------------------------------------------------------------------- chart
-
-
-def draw(lines: Sequence[Line], path: Path) -> None:
-    """Chart what a chunk and a point cost."""
-    from matplotlib.figure import Figure
-
-    grown: dict[tuple[str, str], list[Line]] = {}
-    for line in lines:
-        if line.part in ("chunks", "points"):
-            grown.setdefault((line.part, line.name), []).append(line)
-    figure = Figure(figsize=(4.6 * len(grown), 4.4), layout="constrained")
-    for axes, ((part, name), of) in zip(
-        figure.subplots(1, len(grown), squeeze=False)[0], grown.items(), strict=True
-    ):
-        for who in (FUSED, TENSORSTORE, PIPELINE, DIRECT):
-            seen = [line for line in of if who in line.seconds]
-            axes.plot(
-                [line.count for line in seen],
-                [line.seconds[who] / line.count * 1e6 for line in seen],
-                marker="o",
-                label=who,
-            )
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        axes.set_xlabel(f"{part} a call")
-        axes.set_title(f"microseconds a {part[:-1]}, {name}")
-        axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path)
-
-
 # ----------------------------------------------------------------------------------- main
 
 
@@ -334,28 +307,35 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--part", action="append", choices=list(PARTS), help="default: all")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--small", action="store_true", help="little data, to see that it runs")
+    add_directory(parser)
     parser.add_argument("--json", type=Path, help="also write the figures here, in seconds")
     parser.add_argument("--plot", type=Path, help="chart the parts chunks and points here")
     asked = parser.parse_args()
     parts = asked.part or list(PARTS)
-    if asked.rounds < 1:
-        compare.stop("--rounds must be at least 1")
     if asked.plot and not {"chunks", "points"} & set(parts):
-        compare.stop("--plot charts the parts chunks and points")
+        stop("--plot charts the parts chunks and points")
     if asked.plot and importlib.util.find_spec("matplotlib") is None:
-        compare.stop("to draw: python3 -m pip install '.[examples]'")
+        stop("to draw: python3 -m pip install '.[examples]'")
+    check_directory(asked.dir)
     lines: list[Line] = []
-    with tempfile.TemporaryDirectory(prefix="batches-") as directory:
+    with scratch(asked, "batches") as directory:
         for part in parts:
-            for line in PARTS[part](Path(directory), asked.rounds, asked.small):
+            for line in PARTS[part](directory, asked.rounds, asked.small):
                 lines.append(line)
                 print(line, flush=True)
     if asked.json:
-        asked.json.write_text(json.dumps([dataclasses.asdict(line) for line in lines], indent=1))
+        known = [impl for impl in implementations() if impl.name in MEASURED]
+        env = environment([impl for impl in known if impl.missing() is None], None, asked.dir)
+        results = [dataclasses.asdict(line) for line in lines]
+        save(asked.json, {"environment": env, "results": results})
     if asked.plot:
-        draw(lines, asked.plot)
+        import charts
+
+        charts.draw(
+            partial(charts.growth, [dataclasses.asdict(line) for line in lines]), asked.plot
+        )
     return 0
 
 

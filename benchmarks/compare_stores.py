@@ -22,7 +22,6 @@ import multiprocessing
 import random
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -40,11 +39,34 @@ from zarr.storage import FsspecStore, MemoryStore
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import compare
-from compare import Case, Cell, Implementation, Target
+from harness.arguments import (
+    add_directory,
+    check_directory,
+    choose,
+    pattern,
+    positive,
+    scratch,
+    stop,
+)
+from harness.cases import CASES, Case
+from harness.implementations import (
+    PIPELINE,
+    Implementation,
+    Target,
+    TensorStore,
+    TensorStoreTarget,
+    ZarrPipeline,
+    ZarrTarget,
+    implementations,
+)
+from harness.machine import describe, environment
+from harness.measuring import Cell, Contest, measure
+from harness.operations import OPERATIONS
+from harness.report import milliseconds, result
 
-CASES = ("blosc-lz4", "zstd", "zstd-small", "shard", "shard-small")
-OPERATIONS = ("read", "read-windows")
+NAMES = ("lz4", "zstd", "small", "shard", "smallshard")
+READS = ("read_all", "read_windows")
+ABLE = ("default", "fused", "tensorstore", PIPELINE)  # those that read from other stores
 PLACES = ("memory", "http")
 
 # --------------------------------------------------------------------------------- stores
@@ -108,18 +130,18 @@ def server(root: Path, latency: float) -> Iterator[str]:
 
 
 @dataclasses.dataclass(frozen=True)
-class InStore(compare.ZarrPipeline):
+class InStore(ZarrPipeline):
     """zarr-python with one of its pipelines, on a store made of the path."""
 
     store: Callable[[Path], Any] = in_memory
 
     def open(self, path: Path, zarr_format: int, *, writable: bool = False) -> Target:
         store = self.store(path)
-        return compare.ZarrTarget(zarr.open_array(store, mode="r", zarr_format=zarr_format))  # type: ignore[arg-type]
+        return ZarrTarget(zarr.open_array(store, mode="r", zarr_format=zarr_format))  # type: ignore[arg-type]
 
 
 @dataclasses.dataclass(frozen=True)
-class TensorStoreOverHttp(compare.TensorStore):
+class TensorStoreOverHttp(TensorStore):
     base: str = ""
 
     def open(self, path: Path, zarr_format: int, *, writable: bool = False) -> Target:
@@ -128,15 +150,15 @@ class TensorStoreOverHttp(compare.TensorStore):
             "driver": "zarr" if zarr_format == 2 else "zarr3",
             "kvstore": f"{self.base}/{path.name}/",
         }
-        return compare.TensorStoreTarget(tensorstore.open(spec, read=True).result())
+        return TensorStoreTarget(tensorstore.open(spec, read=True).result())
 
 
 def in_place(impl: Implementation, place: str, base: str) -> Implementation | None:
     """Let an implementation read from a place; None: it cannot."""
-    if isinstance(impl, compare.ZarrPipeline):
+    if isinstance(impl, ZarrPipeline):
         store = in_memory if place == "memory" else partial(over_http, base)
         return InStore(impl.name, impl.title, impl.path, impl.options, store)
-    if place == "http" and isinstance(impl, compare.TensorStore):
+    if place == "http" and isinstance(impl, TensorStore):
         return TensorStoreOverHttp(impl.name, impl.title, impl.threads, base)
     return None
 
@@ -159,7 +181,7 @@ class Overlap:
 
     def row(self) -> list[str]:
         times = (self.fetching, self.decoding, self.together)
-        return [self.case, *map(compare.milliseconds, times), f"{self.ratio:.2f}"]
+        return [self.case, *map(milliseconds, times), f"{self.ratio:.2f}"]
 
 
 async def fetch_all(store: Any, keys: Sequence[str]) -> None:
@@ -213,11 +235,11 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, markdown: boo
 
 def row_of(place: str, cells: Sequence[Cell], names: Sequence[str]) -> list[str]:
     times = {
-        cell.implementation: "failed" if cell.error else compare.milliseconds(cell.median)
-        for cell in cells
+        cell.implementation: "failed" if cell.error else milliseconds(cell.median) for cell in cells
     }
-    found = compare.ratio(cells)
-    ratio = f"{found[0]:.2f} ({found[1]})" if found else ""
+    found = result(cells)
+    ratios = found["best_peer_over"].values()
+    ratio = "".join(f"{value:.2f} ({found['best_peer']})" for value in ratios)
     return [
         f"{place}, {cells[0].case}, {cells[0].operation}",
         *(times.get(name, "") for name in names),
@@ -230,52 +252,53 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    names = ",".join(impl.name for impl in compare.implementations())
-    add("--case", type=compare.pattern, default="", metavar="REGEX", help="only arrays that match")
+    names = ",".join(ABLE)
+    add("--case", type=pattern, default="", metavar="REGEX", help="only arrays that match")
     add("--place", choices=PLACES, help="only from memory, or only over HTTP")
     add("--impl", metavar="NAMES", help=f"only these of {names} (default: all that are installed)")
     add("--latency", type=float, default=0, metavar="MS", help="of every answer over HTTP")
-    add("--rounds", type=compare.positive, default=5, help="times each is timed (default: 5)")
+    add("--rounds", type=positive, default=5, help="times each is timed (default: 5)")
     add("--small", action="store_true", help="tiny arrays, to see that everything works")
-    add("--dir", type=Path, help="where to put the data (default: the system's temporary files)")
+    add_directory(parser)
     add("--markdown", action="store_true", help="print tables for Markdown")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
-    cases = [c for c in compare.CASES if c.name in CASES and args.case.search(c.name)]
+    cases = [case for case in CASES if case.name in NAMES and args.case.search(case.name)]
     if not cases:
-        compare.stop(f"nothing matches; there are: {', '.join(CASES)}")
+        stop(f"nothing matches; there are: {', '.join(NAMES)}")
     if args.small:
         cases = [case.shrunk() for case in cases]
-    operations = [one for one in compare.OPERATIONS if one.name in OPERATIONS]
-    impls = compare.choose(compare.implementations(strict=True), args.impl)
-    ours = next((impl for impl in impls if impl.name == compare.OURS), None)
+    check_directory(args.dir)
+    operations = [one for one in OPERATIONS if one.name in READS]
+    able = [impl for impl in implementations(strict=True) if impl.name in ABLE]
+    impls = choose(able, args.impl)
+    ours = next((impl for impl in impls if impl.name == PIPELINE), None)
     rng = random.Random(0)
     rows: list[list[Cell]] = []
     lines: list[list[str]] = []
     overlaps: list[Overlap] = []
-    with tempfile.TemporaryDirectory(prefix="zarrs-stores-", dir=args.dir) as directory:
-        root = Path(directory)
-        with server(root, args.latency / 1000) as base:
-            for case in cases:
-                path = root / case.name
-                data = case.create(path)
-                for place in PLACES if args.place is None else [args.place]:
-                    here = [one for impl in impls if (one := in_place(impl, place, base))]
-                    for operation in operations:
-                        cells = compare.measure(case, operation, here, path, data, args.rounds, rng)
-                        rows.append(cells)
-                        lines.append(row_of(place, cells, [impl.name for impl in impls]))
-                if ours is not None and args.place != "memory":
-                    overlaps.append(measure_overlap(case, ours, path, base, args.rounds))
-    print("\n".join(compare.describe(compare.environment(impls, None))))
+    with scratch(args, "stores") as root, server(root, args.latency / 1000) as base:
+        for case in cases:
+            path = root / case.name
+            data = case.create(path)
+            for place in PLACES if args.place is None else [args.place]:
+                here = [one for impl in impls if (one := in_place(impl, place, base))]
+                for operation in operations:
+                    contest = Contest(case, operation, here, path, data)
+                    cells = measure(contest, args.rounds, rng)
+                    rows.append(cells)
+                    lines.append(row_of(place, cells, [impl.name for impl in impls]))
+            if ours is not None and args.place != "memory":
+                overlaps.append(measure_overlap(case, ours, path, base, args.rounds))
+    print("\n".join(describe(environment(impls, None, args.dir))))
     print(f"HTTP: {args.latency:g} ms before each answer; medians in ms\n")
-    titles = ["", *(impl.title for impl in impls), f"best peer / {compare.OURS}"]
+    titles = ["", *(impl.title for impl in impls), f"best peer / {PIPELINE}"]
     print(table(titles, lines, markdown=args.markdown))
     if overlaps:
-        titles = [f"{compare.OURS} over HTTP", "fetching", "decoding", "together", "ratio"]
+        titles = [f"{PIPELINE} over HTTP", "fetching", "decoding", "together", "ratio"]
         print("\n" + table(titles, [one.row() for one in overlaps], markdown=args.markdown))
     failed = [cell for cells in rows for cell in cells if cell.error is not None]
     for cell in failed:

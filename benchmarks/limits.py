@@ -1,6 +1,6 @@
 """Measure whole reads and writes beside the sum of what nobody can avoid on as many threads.
 
-    python3 benchmarks/limits.py                             # every case of compare.py
+    python3 benchmarks/limits.py                             # every case that is written
     python3 benchmarks/limits.py --case zstd --op read --rounds 9
 
 Parts, each measured alone, in worker processes that begin together (parts.py):
@@ -37,8 +37,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import json
-import os
 import random
 import shutil
 import statistics
@@ -58,9 +56,14 @@ import zarrs
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import compare
-from compare import Case
-from parts import DEFLATE, METADATA, Workers, chunk_files, give_memory_back, sizes, zstd_library
+from harness.arguments import add_directory, check_directory, pattern, positive, scratch, stop
+from harness.cases import CASES, Case
+from harness.files import copy_metadata, empty
+from harness.implementations import OURS, PIPELINE, implementations
+from harness.machine import describe, environment, usable_cores
+from harness.operations import same
+from harness.report import save
+from parts import DEFLATE, Workers, give_memory_back, sizes, zstd_library
 
 OPERATIONS = {
     "read": ("codec", "faults", "copy", "files", "zarr"),
@@ -135,10 +138,8 @@ class Bench:
     def __init__(self, case: Case, operation: str, root: Path, workers: Workers) -> None:
         self.case, self.operation, self.root, self.workers = case, operation, root, workers
         self.path, self.other, values = root / "array", root / "other", root / "values.npy"
-        known: dict[str, Any] = {
-            one.name: one for one in compare.implementations(len(workers.pools))
-        }
-        self.ours = known[compare.OURS]
+        known: dict[str, Any] = {one.name: one for one in implementations(len(workers.pools))}
+        self.ours = known[PIPELINE]
         self.idle = dataclasses.replace(self.ours, path=f"{Idle.__module__}.{Idle.__qualname__}")
         able = known["fused"].missing() is None
         self.referee = known["fused" if able else "default"]
@@ -162,16 +163,13 @@ class Bench:
         if self.operation == "write":
             shutil.copytree(self.other, place, dirs_exist_ok=True)
         else:
-            for name in METADATA:
-                if (self.path / name).exists():
-                    shutil.copy(self.path / name, place)
+            copy_metadata(self.path, place)
         return place
 
-    def empty(self, place: Path) -> None:
-        """Give the space of a written array back, and leave its files."""
+    def give_up(self, place: Path) -> None:
+        """Give the space of a written array back."""
         if place != self.path:
-            for file in chunk_files(place):
-                os.truncate(place / file, 0)
+            empty(place)
 
     def files(self) -> float:
         place = self.place()
@@ -179,7 +177,7 @@ class Bench:
         taken += self.workers.seconds(self.operation, place)
         if sizes(place) != sizes(self.path):
             raise ValueError("a part writes wrongly")
-        self.empty(place)
+        self.give_up(place)
         return taken
 
     def call(self, way: str) -> float:
@@ -202,9 +200,9 @@ class Bench:
             if result is None:
                 with self.referee.active():
                     result = self.referee.open(place, self.case.zarr_format).read(self.everything)
-            if not compare.same(result, self.data):
+            if not same(result, self.data):
                 raise ValueError(f"{way} does {self.operation} {self.case.name} wrongly")
-        self.empty(place)
+        self.give_up(place)
         return taken
 
     def lines(self, rounds: int) -> list[Line]:
@@ -236,40 +234,39 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--case", type=compare.pattern, default="", metavar="REGEX", help="only cases that match")
-    add("--op", type=compare.pattern, default="", metavar="REGEX", help="of read, create, write")
-    add("--rounds", type=compare.positive, default=5, help="times that each is timed (default: 5)")
-    add("--threads", type=compare.positive, help="default: as many as there are usable cores")
+    add("--case", type=pattern, default="", metavar="REGEX", help="only cases that match")
+    add("--op", type=pattern, default="", metavar="REGEX", help="of read, create, write")
+    add("--rounds", type=positive, default=5, help="times that each is timed (default: 5)")
+    add("--threads", type=positive, help="default: as many as there are usable cores")
     add("--small", action="store_true", help="tiny arrays, to see that everything works")
-    add("--dir", type=Path, help="where to put the data (default: the system's temporary files)")
+    add_directory(parser)
     add("--json", type=Path, metavar="FILE", help="also write everything measured to this file")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
-    cases = [case for case in compare.CASES if args.case.search(case.name)]
+    written = [case for case in CASES if "write_all" in case.operations]
+    cases = [case for case in written if args.case.search(case.name)]
     operations = [name for name in OPERATIONS if args.op.search(name)]
     if not cases or not operations:
-        compare.stop("nothing matches")
-    if args.dir and not args.dir.is_dir():
-        compare.stop(f"no directory {args.dir}")
+        stop("nothing matches")
+    check_directory(args.dir)
     if args.small:
         cases = [case.shrunk() for case in cases]
-    affinity = getattr(os, "sched_getaffinity", None)
-    threads = args.threads or (len(affinity(0)) if affinity else os.cpu_count() or 1)
-    ours = [impl for impl in compare.implementations(threads) if impl.name == compare.OURS]
-    env = compare.environment(ours, threads)
+    threads = args.threads or usable_cores()
+    ours = [impl for impl in implementations(threads) if impl.name in OURS]
+    env = environment(ours, threads, args.dir)
     env["parts"] = {"libdeflate": DEFLATE, "zstd": zstd_library()[0]}
-    print("\n".join(compare.describe(env)))
+    print("\n".join(describe(env)))
     print(f"libraries in the parts: zstd {zstd_library()[0]}, {DEFLATE or 'zlib'}\n\n{HEADER}")
     zarr.registry.register_pipeline(Idle)
     lines = []
-    with tempfile.TemporaryDirectory(prefix="zarrs-limits-", dir=args.dir) as root:
+    with scratch(args, "limits") as root:
         workers = Workers(threads)
         # Operation by operation: files that `write` replaces would make `create` slow.
         for operation, case in itertools.product(operations, cases):
-            for line in Bench(case, operation, Path(root) / case.name, workers).lines(args.rounds):
+            for line in Bench(case, operation, root / case.name, workers).lines(args.rounds):
                 lines.append(line)
                 print(line, flush=True)
         workers.close()
@@ -279,8 +276,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for line in lines
         ]
         arguments = vars(args) | {"case": args.case.pattern, "op": args.op.pattern}
-        report = {"environment": env, "arguments": arguments, "results": results}
-        args.json.write_text(json.dumps(report, indent=1, default=str) + "\n")
+        save(args.json, {"environment": env, "arguments": arguments, "results": results})
     return 0
 
 

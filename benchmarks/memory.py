@@ -15,10 +15,8 @@ import contextlib
 import json
 import re
 import resource
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,17 +27,20 @@ from zarr.codecs import BloscCodec, ZstdCodec
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from compare import (
-    Array,
+from harness.arguments import (
+    add_directory,
+    check_directory,
     choose,
-    describe,
-    environment,
-    implementations,
     pattern,
     positive,
-    same,
+    scratch,
     stop,
 )
+from harness.data import Array
+from harness.implementations import implementations
+from harness.machine import describe, environment
+from harness.operations import same
+from harness.report import save
 
 MIB = 2**20
 PLANE = (512, 512)  # 1 MiB of float32
@@ -211,7 +212,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--case", type=pattern, default="", metavar="REGEX", help=f"of {', '.join(COMPRESSORS)}")
     add("--impl", metavar="NAMES", help=f"only these of {names} (default: all that are installed)")
     add("--threads", type=positive, help="for every implementation (default: as each one likes)")
-    add("--dir", type=Path, help="where to put the data (default: the system's temporary files)")
+    add_directory(parser)
     add("--json", type=Path, metavar="FILE", help="also write everything measured to this file")
     add("--child", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
@@ -225,17 +226,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     cases = [case for case in COMPRESSORS if args.case.search(case)]
     if not cases:
         stop(f"nothing matches; there are: {', '.join(COMPRESSORS)}")
-    if args.dir and not args.dir.is_dir():
-        stop(f"no directory {args.dir}")
+    check_directory(args.dir)
     impls = choose(implementations(args.threads), args.impl)
 
-    env = environment(impls, args.threads)
+    env = environment(impls, args.threads, args.dir)
     print("\n".join(describe(env)) + "\n")
     print(f"Peak memory in MiB (beyond the array) for an array of {args.mib} MiB")
     print(f"{'':20}" + "".join(f"{impl.title:>19}" for impl in impls))
     results = []
-    with tempfile.TemporaryDirectory(prefix="zarrs-memory-", dir=args.dir) as temporary:
-        directory = Path(temporary)
+    with scratch(args, "memory") as directory:
         for case in cases:
             create_filled(directory / case, case, args.mib)
             for operation in OPERATIONS:
@@ -246,11 +245,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 line = "".join(f"{cell(result):>19}" for result in row)
                 print(f"{case:10}{operation:10}{line}", flush=True)
                 results += row
-            shutil.rmtree(directory / case)
 
     if args.json:
-        report = {"environment": env, "mib": args.mib, "results": results}
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
+        save(args.json, {"environment": env, "mib": args.mib, "results": results})
     failed = [result for result in results if "error" in result]
     for result in failed:
         where = f"{result['case']} {result['operation']} {result['implementation']}"

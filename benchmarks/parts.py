@@ -16,6 +16,7 @@ import mmap
 import multiprocessing
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -27,16 +28,18 @@ import google_crc32c._crc32c
 import numcodecs.blosc
 import numcodecs.zstd
 import numpy as np
-import numpy.typing as npt
 import zarr
 
-Array = npt.NDArray[Any]
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from harness.data import Array
+from harness.files import chunk_files
+
 Work = Callable[[], Any]
 
 PIECE = 2**20  # bytes that stay in the processor's cache
 NOT_STORED = 2**64 - 1
 DEFLATE = ctypes.util.find_library("deflate")
-METADATA = ("zarr.json", ".zarray", ".zattrs")
 
 # --------------------------------------------------------------------------------- codecs
 
@@ -268,11 +271,6 @@ def write_file(path: str, size: int, memory: Array) -> None:
         size -= os.write(file, memory[:size].data)
     os.close(file)
     os.rename(temporary, path)
-
-
-def chunk_files(path: Path) -> list[Path]:
-    files = (file for file in path.rglob("*") if file.is_file() and file.name not in METADATA)
-    return sorted(file.relative_to(path) for file in files)
 
 
 def sizes(path: Path) -> list[tuple[Path, int]]:
