@@ -331,7 +331,7 @@ def main() -> int:
         results = [dataclasses.asdict(line) for line in lines]
         save(asked.json, {"environment": env, "results": results})
     if asked.plot:
-        import charts
+        from harness import charts
 
         charts.draw(
             partial(charts.growth, [dataclasses.asdict(line) for line in lines]), asked.plot

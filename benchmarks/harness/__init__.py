@@ -12,6 +12,10 @@ measuring
     Times them side by side.
 report
     Ratios, tables and JSON of what was measured.
+model
+    What measurements with 1 and 2 threads say of many.
+charts, page
+    The charts and tables of docs/performance.md; charts need matplotlib.
 machine
     What it was measured on.
 files

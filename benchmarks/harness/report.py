@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from .measuring import Cell
 from .operations import OPERATIONS
 
 Report = dict[str, Any]
+Key = tuple[Any, ...]
 TITLES = {impl.name: impl.title for impl in implementations()}
+OPERATION_TITLES = {operation.name: operation.title for operation in OPERATIONS}
 
 
 def ratios(median: dict[str, float]) -> tuple[str | None, dict[str, float]]:
@@ -94,6 +96,27 @@ def reasons(results: Sequence[Report]) -> list[str]:
     return list(dict.fromkeys([*lacks, *failed]))
 
 
+# --------------------------------------------------------------------------- looking things up
+
+
+def by_key(results: Iterable[Report], *keys: str) -> dict[Key, Report]:
+    return {tuple(each[key] for key in keys): each for each in results}
+
+
+def ordered(values: Iterable[str]) -> list[str]:
+    """Return each value once, in the order in which they come."""
+    return list(dict.fromkeys(values))
+
+
+def ordered_pairs(of: dict[Key, Report]) -> list[tuple[str, str]]:
+    return list(dict.fromkeys((key[0], key[1]) for key in of))
+
+
+def workload_cases(found: Report) -> list[str]:
+    """Return the arrays of the workloads: only they are read chunk by chunk."""
+    return ordered(each["case"] for each in found["results"] if each["operation"] == "read_chunks")
+
+
 # ------------------------------------------------------------------------------------ text
 
 
@@ -131,7 +154,6 @@ def text_row(cells: Sequence[Cell]) -> str:
 
 def markdown(found: Report, *, notes: bool = True) -> str:
     """Return a table of what was measured, and what is to be said of it."""
-    operations = {operation.name: operation.title for operation in OPERATIONS}
     names = found["implementations"]
     ours = [name for name in OURS if name in names]
     titles = [TITLES[name] for name in names] + [f"best peer / {TITLES[name]}" for name in ours]
@@ -146,7 +168,7 @@ def markdown(found: Report, *, notes: bool = True) -> str:
         told = each["best_peer_over"]
         columns = [
             found["cases"][case] if case != previous else "",
-            operations[each["operation"]],
+            OPERATION_TITLES[each["operation"]],
             *times,
             *(f"{told[name]:.2f}" if name in told else "" for name in ours),
         ]

@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import pickle
+import random
 import re
 import subprocess
 import sys
@@ -25,6 +26,9 @@ BATCHES = ROOT / "benchmarks" / "batches.py"
 CROP_LOADER = ROOT / "examples" / "crop_loader.py"
 LIMITS = ROOT / "benchmarks" / "limits.py"
 PARTS = ROOT / "benchmarks" / "parts.py"
+CHARTS = ROOT / "benchmarks" / "charts.py"
+RUN = ROOT / "benchmarks" / "run.py"
+THREADS = ROOT / "benchmarks" / "threads.py"
 COMPARE_STORES = ROOT / "benchmarks" / "compare_stores.py"
 SCAN = Path(nibabel.__file__).parent / "tests" / "data" / "example4d.nii.gz"
 
@@ -320,9 +324,9 @@ def test_stores(tmp_path: Path) -> None:
         *("--impl", "default,tensorstore,zarrs", "--dir", tmp_path, "--markdown"),
     )
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
-    names = ("zstd", "zstd-small", "shard", "shard-small")
+    names = ("zstd", "shard", "smallshard")
     for name in names:
-        for operation in ("read", "read-windows"):
+        for operation in ("read_all", "read_windows"):
             for place in ("memory", "http"):
                 [row] = [row for row in rows if row.startswith(f"| {place}, {name}, {operation} |")]
                 columns = [text.strip() for text in row.strip("|").split("|")]
@@ -346,7 +350,7 @@ def test_batches(tmp_path: Path) -> None:
     """Every part, with all implementations that are installed, and a chart."""
     file, chart = tmp_path / "results.json", tmp_path / "chart.svg"
     done = run(BATCHES, "--small", "--rounds", 1, "--json", file, "--plot", chart)
-    lines = json.loads(file.read_text())
+    lines = json.loads(file.read_text())["results"]
     assert len(done.stdout.splitlines()) == len(lines) == 1 + 5 + 5 + 3 + 3 + 4
     several = {
         "rows": {"read_many", "one by one", "TensorStore"},
@@ -393,8 +397,8 @@ def test_limits(tmp_path: Path) -> None:
     report = json.loads(file.read_text())
     assert report["environment"]["threads"] == 2
     results = report["results"]
-    assert len(results) == 15 * 3 * 2
-    assert len(done.stdout.splitlines()) == 6 + len(results)
+    assert len(results) == 16 * 3 * 2
+    assert len(done.stdout.splitlines()) == 7 + len(results)
     for result in results:
         reads, pipeline = result["operation"] == "read", result["way"] == "pipeline"
         expected = {"codec", "copy", "files"}
@@ -411,7 +415,7 @@ def test_limits_says_what_is_wrong() -> None:
     assert "nothing matches" in run(LIMITS, "--case", "nothing", code=2).stderr
 
 
-@pytest.mark.parametrize("case", ["raw", "big-endian", "shard", "shard-small", "v2-filters"])
+@pytest.mark.parametrize("case", ["raw", "endianT", "shard", "smallshard", "v2-filters"])
 def test_limits_finds_what_decodes_wrongly(load: Any, case: str, tmp_path: Path) -> None:
     """A share of the work is refused if the values are others than what is stored."""
     compare, parts = load(COMPARE), load(PARTS)
@@ -466,39 +470,51 @@ def test_crops_in_a_process_of_ones_own(load: Any, tmp_path: Path) -> None:
 
 
 def test_compare(tmp_path: Path) -> None:
+    """Every case and operation, by who has all codecs and by who has not."""
     file = tmp_path / "results.json"
     done = run(
         *(COMPARE, "--small", "--rounds", 2, "--strict", "--markdown"),
-        *("--impl", "default,tensorstore,zarrs", "--dir", tmp_path, "--json", file),
+        *("--impl", "tensorstore,zarrs,direct", "--dir", tmp_path, "--json", file),
     )
-    assert "TensorStore | zarrs | best peer / zarrs |" in done.stdout
-    assert "geometric mean" in done.stdout
+    titles = "TensorStore | zarrs pipeline | zarrs direct | "
+    assert titles + "best peer / zarrs pipeline | best peer / zarrs direct |" in done.stdout
+    assert done.stdout.count("geometric mean") == 2
+    assert "- TensorStore: it has no filters of format 2" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == [file.name]  # nothing else is left
 
     report = json.loads(file.read_text())
-    assert {"cpu", "cores", "python", "threads", "versions", "libraries"} <= set(
-        report["environment"]
-    )
+    told = {"cpu", "cores", "kernel", "file_system", "memory", "python", "threads", "versions"}
+    assert {*told, "libraries"} <= set(report["environment"])
     results = report["results"]
-    assert len({(result["case"], result["operation"]) for result in results}) == 15 * 5
+    assert len({(result["case"], result["operation"]) for result in results}) == 161
     for result in results:
         assert result["errors"] == {}
-        able = {"default", "tensorstore", "zarrs"}
+        able = {"tensorstore", "zarrs", "direct"}
         if result["case"] in ("v2-lz4", "v2-filters"):  # which TensorStore has no codecs for
             able.remove("tensorstore")
-        assert set(result["median"]) == able
+            assert result["best_peer_over"] == {}
+        else:
+            assert set(result["best_peer_over"]) == {"zarrs", "direct"}
+        assert set(result["lacks"]) == {"tensorstore", "zarrs", "direct"} - able
+        assert set(result["median"]) == set(result["best"]) == able
         assert all(len(seconds) == 2 for seconds in result["seconds"].values())
-        assert result["best_peer_over_ours"] > 0
+
+    told_again = run(COMPARE, "--from", file, "--case", "^mri$", "--op", "^write", "--markdown")
+    rows = [line for line in told_again.stdout.splitlines() if line.startswith("| ")]
+    assert len(rows) == 1 + 4
+    assert rows[1].startswith("| MRI; ")
 
 
 def test_compare_chooses(tmp_path: Path) -> None:
     done = run(
         *(COMPARE, "--small", "--rounds", 1, "--threads", 1, "--dir", tmp_path),
-        *("--impl", "default,zarrs", "--case", "^zstd$", "--op", "^read$"),
+        *("--impl", "default,zarrs", "--case", "^zstd$", "--op", "^read_all$", "--keep"),
     )
     assert "threads: 1" in done.stdout
+    [kept] = tmp_path.iterdir()
+    assert [path.name for path in kept.iterdir()] == ["zstd"]
     rows = [line.split()[:2] for line in done.stdout.splitlines() if line.startswith("zstd")]
-    assert rows == [["zstd", "read"]]
+    assert rows == [["zstd", "read_all"]]
 
 
 @pytest.mark.parametrize(
@@ -515,34 +531,249 @@ def test_compare_says_what_is_wrong(args: list[str], message: str) -> None:
     assert message in run(COMPARE, "--small", *args, code=2).stderr
 
 
-@pytest.mark.parametrize("operation", ["read", "read-windows", "read-points", "write"])
+def chosen(script: ModuleType, case: str, operation: str) -> tuple[Any, Any]:
+    """Return a case, made small, and an operation."""
+    [small] = [each.shrunk() for each in script.CASES if each.name == case]
+    [one] = [each for each in script.OPERATIONS if each.name == operation]
+    return small, one
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        *("read_all", "read_chunks", "read_windows", "read_oindex", "read_vindex"),
+        *("create_all", "round_trip", "write_all", "write_vindex"),
+    ],
+)
 def test_compare_times_nothing_that_is_wrong(load: Any, operation: str, tmp_path: Path) -> None:
     compare = load(COMPARE)
-    good, *_, ours = compare.implementations()
+    by_name = {impl.name: impl for impl in compare.implementations()}
+    good, ours = by_name["default"], by_name["zarrs"]
+    harness: Any = importlib.import_module("harness.implementations")
 
-    class BrokenTarget(compare.ZarrTarget):  # type: ignore[name-defined, misc]
-        def read(self, selection: Any) -> Any:
-            return np.asarray(super().read(selection)) + 1
+    class BrokenTarget(harness.ZarrTarget):  # type: ignore[misc]
+        def read(self, selection: Any, way: Any = "basic") -> Any:
+            return np.asarray(super().read(selection, way)) + 1
 
-        def write(self, selection: Any, value: Any) -> None:
+        def write(self, selection: Any, value: Any, way: Any = "basic") -> None:
             pass
 
-    class Broken(compare.ZarrPipeline):  # type: ignore[name-defined, misc]
+    class Broken(harness.ZarrPipeline):  # type: ignore[misc]
         def open(self, path: Path, zarr_format: int, *, writable: bool = False) -> Any:
             return BrokenTarget(super().open(path, zarr_format, writable=writable).array)
 
     broken = Broken(ours.name, ours.title, ours.path)
-    case = next(case for case in compare.CASES if case.name == "raw").shrunk()
-    chosen = next(each for each in compare.OPERATIONS if each.name == operation)
+    case, one = chosen(compare, "raw", operation)
     data = case.create(tmp_path / "array")
-    rng = compare.random.Random(0)
-    cells = compare.measure(case, chosen, [good, broken], tmp_path / "array", data, 1, rng)
-    assert [cell.error for cell in cells][1] == "WRONG RESULT"
+    contest = compare.Contest(case, one, [good, broken], tmp_path / "array", data)
+    cells = compare.measure(contest, 1, random.Random(0))
+    assert cells[1].error == "WRONG RESULT"
     assert cells[1].seconds == []
-    assert compare.ratio(cells) is None
-    if not chosen.writes:
+    harness = importlib.import_module("harness.report")
+    assert harness.result(cells)["best_peer_over"] == {}
+    if one.kind == "read":
         assert cells[0].error is None
         assert len(cells[0].seconds) == 1
+
+
+def test_compare_loses_patience(load: Any, tmp_path: Path) -> None:
+    """Who is slow is timed once, not in every round."""
+    compare = load(COMPARE)
+    case, one = chosen(compare, "lz4", "read_all")
+    data = case.create(tmp_path / "array")
+    contest = compare.Contest(case, one, compare.implementations()[:1], tmp_path / "array", data)
+    [cell] = compare.measure(contest, 5, random.Random(0), patience=1e-9)
+    assert len(cell.seconds) == 1
+
+
+@pytest.mark.parametrize("operation", ["create_all", "write_all", "round_trip"])
+def test_compare_deletes_nothing_while_it_measures(
+    load: Any, operation: str, tmp_path: Path
+) -> None:
+    """Files of every round are there at the end, and empty."""
+    compare = load(COMPARE)
+    case, one = chosen(compare, "raw", operation)
+    data = case.create(tmp_path / "array")
+    impls = [impl for impl in compare.implementations() if impl.name in ("default", "zarrs")]
+    compare.measure(
+        compare.Contest(case, one, impls, tmp_path / "array", data), 3, random.Random(0)
+    )
+    copies = [path for path in tmp_path.iterdir() if path.name != "array"]
+    assert len(copies) == 2 * (1 if operation == "write_all" else 1 + 3)
+    for copy in copies:
+        sizes = [file.stat().st_size for file in (copy / "c").rglob("*") if file.is_file()]
+        assert len(sizes) == len([f for f in (tmp_path / "array" / "c").rglob("*") if f.is_file()])
+        assert set(sizes) == {0}
+
+
+@pytest.mark.parametrize(
+    ("case", "operation", "reason"),
+    [
+        ("raw", "read_all", None),
+        ("raw", "read_strided", "steps"),
+        ("raw", "write_oindex", "index arrays"),
+        ("v2-zlib", "read_all", "zlib"),
+    ],
+)
+def test_zarrista_lacks_some(load: Any, case: str, operation: str, reason: str | None) -> None:
+    compare = load(COMPARE)
+    [zarrista] = [impl for impl in compare.implementations() if impl.name == "zarrista"]
+    found = zarrista.lacks(*chosen(compare, case, operation))
+    assert found is None if reason is None else reason in found
+
+
+def test_operations_select_what_they_say(load: Any) -> None:
+    compare = load(COMPARE)
+    for name in ("raw", "compressed-sharded", "rows", "mri"):
+        case, one = chosen(compare, name, "read_chunks")
+        seen = np.zeros(case.shape, int)
+        for selection in one.selections(case, np.random.default_rng(0)):
+            seen[selection] += 1
+        assert (seen == 1).all()
+        case, one = chosen(compare, name, "write_vindex")
+        [points] = one.selections(case, np.random.default_rng(0))
+        assert len(set(zip(*map(np.ndarray.tolist, points), strict=True))) == len(points[0])
+
+
+def test_data_are_what_they_say(load: Any) -> None:
+    load(COMPARE)
+    data: Any = importlib.import_module("harness.data")
+    z, y, x = 40, 300, 5
+    assert data.polynomial((41, 301, 6))[z, y, x] == int(x + y**2 / 32 + z**3) % 65536
+    image: Any = nibabel.load(SCAN)
+    scan = np.asanyarray(image.dataobj)
+    repeated = data.scan((2 * len(scan), 96, 24, 1))
+    assert np.array_equal(repeated, np.concatenate([scan, scan])[..., :1])
+
+
+def test_ratios_are_over_the_best_peer(load: Any) -> None:
+    compare = load(COMPARE)
+    report: Any = importlib.import_module("harness.report")
+    times = {"default": 3.0, "rust": 1.0, "zarrs": 2.0, "direct": 0.5}
+    cells = [compare.Cell("a", "read_all", name, [time]) for name, time in times.items()]
+    found = report.result(cells)
+    assert found["best_peer"] == "rust"
+    assert found["best_peer_over"] == {"zarrs": 0.5, "direct": 2.0}
+    assert "geometric mean 0.50, lowest 0.50, highest 0.50" in compare.summary([found], "zarrs")
+    assert "slower than the best peer in 1 of 1 rows" in compare.summary([found], "zarrs")
+
+
+# --------------------------------------------------------------------------------- threads
+
+
+def test_threads_says_what_is_wrong() -> None:
+    assert "nothing matches" in run(THREADS, "--case", "nosuch", code=2).stderr
+    assert "at least 1" in run(THREADS, "--threads", "1,0", code=2).stderr
+
+
+# ------------------------------------------------------------------------- run, and charts
+
+
+def test_charts(tmp_path: Path) -> None:
+    """What the scripts measure becomes charts and tables, the same ones every time."""
+    results, docs = tmp_path / "results", tmp_path / "docs"
+    results.mkdir()
+    docs.mkdir()
+    page = docs / "performance.md"
+    page.write_text((ROOT / "docs" / "performance.md").read_text(encoding="utf-8"))
+    small = ("--small", "--rounds", 1)
+    by_three = ("--impl", "tensorstore,zarrs,direct")
+    for script, arguments in {
+        COMPARE: (*small, *by_three, "--case", "^(zstd|v2-lz4|uncompressed)$"),
+        THREADS: (*small, *by_three, "--threads", "1,2", "--case", "zstd"),
+        LIMITS: (*small, "--case", "^zstd$"),
+        MEMORY: ("--mib", 4, "--case", "^raw$", "--impl", "tensorstore,zarrs"),
+        BATCHES: (*small, "--part", "chunks", "--part", "points"),
+    }.items():
+        run(script, *arguments, "--dir", tmp_path, "--json", results / f"{script.stem}.json")
+    assert {path.name for path in tmp_path.iterdir()} == {"results", "docs"}
+
+    chart = (RUN, "--only", "charts", "--python", sys.executable)
+    done = run(*chart, "--results", results, "--docs", docs)
+    assert "| Zarr v2, LZ4; " in done.stdout
+    assert "read 2,000 points" not in done.stdout  # README's table is short
+    drawn = {path.stem: path.read_bytes() for path in (docs / "images").iterdir()}
+    charts = {"ratios", "workloads", "limits", "threads", "many-cores", "memory", "growth"}
+    assert drawn.keys() == charts
+    assert all(b"<svg" in content for content in drawn.values())
+    text = page.read_text(encoding="utf-8")
+    assert charts <= set(re.findall(r"\(images/([\w-]+)\.svg\)", text))
+    assert text.count("best peer / zarrs direct |") == 2  # all times, and the workloads
+    assert "read 2,000 points" in text
+    assert "TensorStore: it has no compressor lz4 of format 2" in text
+    assert "| zarrs direct, read_all | zstd |" in text  # the model
+
+    run(*chart, "--results", results, "--docs", docs)
+    assert page.read_text(encoding="utf-8") == text
+    assert {path.stem: path.read_bytes() for path in (docs / "images").iterdir()} == drawn
+
+    page.write_text(text.replace("<!-- end losses -->", ""))
+    refused = run(CHARTS, "--results", results, "--docs", docs, code=2)
+    assert "no place for 'losses'" in refused.stderr
+    (results / "memory.json").unlink()
+    assert "memory.json" in run(CHARTS, "--results", results, "--docs", docs, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "serial", "four"),
+    [(4.0, 2.0, 0.0, 1.0), (4.0, 3.0, 2.0, 2.5), (4.0, 5.0, 4.0, 4.0), (4.0, 1.0, 0.0, 1.0)],
+)
+def test_models(load: Any, one: float, two: float, serial: float, four: float) -> None:
+    """Half the time with 2 threads is all parallel; no gain, or a loss, is all serial."""
+    load(COMPARE)
+    made: Any = importlib.import_module("harness.model")
+    model = made.Model(one, two)
+    assert (model.serial, model.seconds(4)) == (serial, four)
+    assert model.seconds(1) == one
+
+
+def test_run_rests_before_files_are_created(
+    load: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = load(RUN)
+    said: list[Any] = []
+    monkeypatch.setattr(script.time, "sleep", said.append)
+    monkeypatch.setattr(script, "run", lambda python, name, *arguments: said.append(name))
+    arguments = ["--python", sys.executable, "--results", str(tmp_path)]
+    assert script.main(arguments) == 0
+    assert said == [60, "compare", 60, "threads", "limits", "memory", "batches", "charts"]
+    said.clear()
+    script.main([*arguments, "--small", "--only", "compare"])
+    assert said == ["compare"]
+
+
+def test_run_makes_an_environment(
+    load: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The Rust package gets another name, inside of its files too, and is installed once."""
+    load(RUN)
+    peers: Any = importlib.import_module("harness.peers")
+    installed: list[tuple[str, ...]] = []
+    packages = tmp_path / "venv" / "lib" / "python3" / "site-packages"
+
+    def create(directory: Path, with_pip: bool) -> None:
+        packages.mkdir(parents=True)
+        (directory / "bin").mkdir()
+        (directory / "bin" / "python").touch()
+
+    def pip(python: Path, *arguments: str) -> None:
+        installed.append(arguments)
+        if "--target" in arguments:
+            package = Path(arguments[arguments.index("--target") + 1]) / "zarrs"
+            package.mkdir()
+            (package / "__init__.py").write_text("from zarrs._internal import x\nimport zarrs\n")
+            (package / "other.py").write_text("import zarr\nname = 'from zarrs'\n")
+
+    monkeypatch.setattr(peers.venv, "create", create)
+    monkeypatch.setattr(peers, "pip", pip)
+    for _ in range(2):
+        assert peers.make_environment(tmp_path / "venv") == tmp_path / "venv" / "bin" / "python"
+    assert [("--target" in arguments) for arguments in installed] == [False, True, False]
+    assert str(ROOT) in installed[0]
+    package = packages / "zarrs_rust"
+    first = "from zarrs_rust._internal import x\nimport zarrs_rust\n"
+    assert (package / "__init__.py").read_text() == first
+    assert (package / "other.py").read_text() == "import zarr\nname = 'from zarrs'\n"
 
 
 # ---------------------------------------------------------------------------------- memory
