@@ -5,11 +5,18 @@ Switch it on with::
     import zarr, zarrs
     zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
-Arrays that are created or opened after that use it.
+Arrays that are created or opened after that use it. To see what runs natively, and what does not::
 
-Arrays that need no event loop of zarr's, which takes most of the time of small reads and writes::
+    print(zarrs.explain(array))
+
+Arrays that need no event loop of zarr's, which takes most of the time of small reads and writes,
+need no switch either::
 
     array = zarrs.open("data.zarr")          # or zarrs.direct(zarr.open("data.zarr"))
+    array.read_many([0, 7, 42])              # a batch, in one parallel call
+
+Options are set in ``zarr.config`` before an array is opened: ``threading.max_workers``, and below
+``codec_pipeline`` those that `show_config` lists with what they are now.
 
 ZarrsCodecPipeline
     The pipeline; zarr makes it.

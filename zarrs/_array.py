@@ -52,6 +52,15 @@ class Array(zarr.Array[Any]):
     ------
     ValueError
         If `cache_bytes` is no number of bytes.
+
+    Examples
+    --------
+    >>> import numpy as np, zarrs
+    >>> array = zarrs.create_array({}, data=np.arange(12).reshape(3, 4), chunks=(2, 2))
+    >>> array[1:, 2].tolist()
+    [6, 10]
+    >>> array.vindex[[0, 2], [1, 3]].tolist()
+    [1, 11]
     """
 
     def __init__(

@@ -58,6 +58,14 @@ class Group(zarr.Group):
 
     It is a ``zarr.Group`` in every respect; its members are `zarrs.Array` and `zarrs.Group`.
     `zarrs.direct` makes one of an open group.
+
+    Examples
+    --------
+    >>> import zarrs
+    >>> group = zarrs.open_group({}, mode="w")
+    >>> array = group.create_array("a/b", shape=(4,), chunks=(2,), dtype="i4")
+    >>> type(group["a"]).__name__, type(group["a/b"]).__name__
+    ('Group', 'Array')
     """
 
     _cache: ChunkCache | None = None
@@ -98,6 +106,7 @@ def direct(
     Returns
     -------
     zarrs.Array or zarrs.Group
+        The same, with direct access.
 
     Raises
     ------
@@ -224,6 +233,7 @@ def open(*args: Any, cache_bytes: int | ChunkCache = 0, **kwargs: Any) -> Array 
     Returns
     -------
     zarrs.Array or zarrs.Group
+        What is stored there.
 
     Raises
     ------
@@ -231,6 +241,14 @@ def open(*args: Any, cache_bytes: int | ChunkCache = 0, **kwargs: Any) -> Array 
         If `cache_bytes` is no number of bytes.
     Exception
         What ``zarr.open`` raises.
+
+    Examples
+    --------
+    >>> import numpy as np, zarr, zarrs
+    >>> store = zarr.storage.MemoryStore()  # or a path, or an address
+    >>> stored = zarr.create_array(store, data=np.arange(8), chunks=(4,))
+    >>> zarrs.open(store, mode="r")[3:5].tolist()
+    [3, 4]
     """
     cache = cache_of(cache_bytes)
     node: Array | Group = _with_cache(zarr.open(*args, **kwargs), cache)
@@ -252,6 +270,7 @@ def open_array(*args: Any, cache_bytes: int | ChunkCache = 0, **kwargs: Any) -> 
     Returns
     -------
     zarrs.Array
+        The array.
 
     Raises
     ------
@@ -259,6 +278,15 @@ def open_array(*args: Any, cache_bytes: int | ChunkCache = 0, **kwargs: Any) -> 
         If `cache_bytes` is no number of bytes.
     Exception
         What ``zarr.open_array`` raises.
+
+    Examples
+    --------
+    >>> import numpy as np, zarr, zarrs
+    >>> store = zarr.storage.MemoryStore()  # or a path, or an address
+    >>> stored = zarr.create_array(store, data=np.arange(8), chunks=(4,))
+    >>> array = zarrs.open_array(store, mode="r", cache_bytes=2**20)
+    >>> int(array[5] + array[6])
+    11
     """
     cache = cache_of(cache_bytes)
     array: Array = _with_cache(zarr.open_array(*args, **kwargs), cache)
@@ -280,6 +308,7 @@ def open_group(*args: Any, cache_bytes: int | ChunkCache = 0, **kwargs: Any) -> 
     Returns
     -------
     zarrs.Group
+        The group.
 
     Raises
     ------
@@ -287,6 +316,14 @@ def open_group(*args: Any, cache_bytes: int | ChunkCache = 0, **kwargs: Any) -> 
         If `cache_bytes` is no number of bytes.
     Exception
         What ``zarr.open_group`` raises.
+
+    Examples
+    --------
+    >>> import numpy as np, zarrs
+    >>> group = zarrs.open_group({}, mode="w")
+    >>> array = group.create_array("x", data=np.arange(8), chunks=(4,))
+    >>> group["x"][:3].tolist()
+    [0, 1, 2]
     """
     cache = cache_of(cache_bytes)
     group: Group = _with_cache(zarr.open_group(*args, **kwargs), cache)
@@ -308,6 +345,7 @@ def create_array(*args: Any, cache_bytes: int | ChunkCache = 0, **kwargs: Any) -
     Returns
     -------
     zarrs.Array
+        The new array.
 
     Raises
     ------
@@ -315,6 +353,13 @@ def create_array(*args: Any, cache_bytes: int | ChunkCache = 0, **kwargs: Any) -
         If `cache_bytes` is no number of bytes.
     Exception
         What ``zarr.create_array`` raises.
+
+    Examples
+    --------
+    >>> import numpy as np, zarrs
+    >>> array = zarrs.create_array({}, data=np.eye(4), chunks=(1, 4), shards=(4, 4))
+    >>> array.read_many([1, 3]).sum()
+    np.float64(2.0)
     """
     cache = cache_of(cache_bytes)
     array: Array = _call(zarr.create_array, "create_array", args, kwargs, cache)

@@ -46,6 +46,16 @@ class Explanation:
     access : Part, optional
         Of a `zarrs.Array`: whether selections go directly to the native code, or why they go
         through zarr's event loop and the pipeline.
+
+    Examples
+    --------
+    >>> import zarrs
+    >>> array = zarrs.create_array({}, shape=(4,), chunks=(2,), dtype="i4")
+    >>> explanation = zarrs.explain(array)
+    >>> explanation.native, explanation.hybrid
+    (True, False)
+    >>> print(explanation.store)
+    MemoryStore: native, bytes through its own interface
     """
 
     stages: tuple[Part, ...]
@@ -90,6 +100,15 @@ class GroupExplanation:
     ----------
     arrays : mapping of str to Explanation
         What it runs for each array in the group and the groups below, by path.
+
+    Examples
+    --------
+    >>> import zarrs
+    >>> group = zarrs.open_group({}, mode="w")
+    >>> array = group.create_array("a/b", shape=(4,), chunks=(2,), dtype="i4")
+    >>> explanation = zarrs.explain(group)
+    >>> explanation.native, list(explanation.arrays)
+    (True, ['a/b'])
     """
 
     arrays: Mapping[str, Explanation]
@@ -130,6 +149,18 @@ def explain(
     ------
     TypeError
         If `array` is none of these.
+
+    Examples
+    --------
+    >>> import zarr, zarrs
+    >>> with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
+    ...     array = zarr.create_array({}, shape=(4, 4), chunks=(2, 2), dtype="i4")
+    >>> print(zarrs.explain(array))  # doctest: +ELLIPSIS
+    pipeline zarrs.ZarrsCodecPipeline: native
+    store MemoryStore: native, bytes through its own interface
+    codec bytes: native
+    codec zstd: native
+    options: threading.max_workers=...; all others as by default
     """
     if isinstance(array, zarr.AsyncGroup):
         array = zarr.Group(array)

@@ -44,6 +44,15 @@ class Finding:
         How many there should be, if that is known.
     message : str
         What reading it raised, or what else is to be said.
+
+    Examples
+    --------
+    >>> import zarr, zarrs
+    >>> array = zarr.create_array({}, shape=(4,), chunks=(2,), dtype="i4")
+    >>> array[:2] = 1
+    >>> finding = next(iter(zarrs.check(array).missing))
+    >>> finding.kind, finding.key
+    ('missing', 'c/1')
     """
 
     kind: str
@@ -155,6 +164,19 @@ class CheckReport:
         whose index can be read.
     bytes_stored : int
         Of all stored chunks, as they are stored.
+
+    Examples
+    --------
+    >>> import zarr, zarrs
+    >>> chunks = {}
+    >>> array = zarr.create_array(chunks, shape=(4,), chunks=(2,), dtype="i4", compressors=None)
+    >>> array[:] = 1
+    >>> chunks["c/1"] = chunks["c/1"][:5]  # three bytes are lost
+    >>> report = zarrs.check(array)
+    >>> report.is_sound
+    False
+    >>> [(finding.kind, finding.key, finding.size) for finding in report.findings]
+    [('damaged', 'c/1', 5)]
     """
 
     findings: tuple[Finding, ...]

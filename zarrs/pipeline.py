@@ -48,6 +48,13 @@ class ZarrsCodecPipeline(CodecPipeline):
     zarr_pipeline : BatchedCodecPipeline
         zarr's own pipeline of the same codecs. It takes what is not native.
 
+    Examples
+    --------
+    >>> import zarr, zarrs
+    >>> with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
+    ...     array = zarr.create_array({}, shape=(4,), chunks=(2,), dtype="i4")
+    >>> zarrs.explain(array).native
+    True
     """
 
     def __init__(self, zarr_pipeline: BatchedCodecPipeline) -> None:

@@ -73,6 +73,15 @@ class Part:
     python : bool
         Whether it runs in Python, for this stage only: all others are what they are. If it is
         neither this nor native, zarr's own pipeline takes the whole chain.
+
+    Examples
+    --------
+    >>> import zarrs
+    >>> array = zarrs.create_array({}, shape=(4,), chunks=(2,), dtype="i4")
+    >>> for stage in zarrs.explain(array).stages:
+    ...     print(stage.name, stage.native)
+    bytes True
+    zstd True
     """
 
     name: str

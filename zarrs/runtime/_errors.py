@@ -46,6 +46,19 @@ class ChunkError(ValueError, RuntimeError):
         Whether the stored bytes are at fault, and nobody can read them. False: a codec in Python
         has returned something wrong, a limit of this package is exceeded, or inner chunks share
         bytes.
+
+    Examples
+    --------
+    >>> import zarrs
+    >>> chunks = {}
+    >>> array = zarrs.create_array(chunks, shape=(4,), chunks=(2,), dtype="i4", compressors=None)
+    >>> array[:] = 1
+    >>> chunks["c/1"] = chunks["c/1"][:5]  # three bytes are lost
+    >>> try:
+    ...     array[:]
+    ... except zarrs.ChunkError as error:
+    ...     print(error.key, error.codec, error.is_damage)
+    c/1 bytes True
     """
 
     array: str | None = None
@@ -92,7 +105,20 @@ class WrongResult(Exception):  # noqa: N818
 
 
 class NotNativeError(RuntimeError):
-    """``codec_pipeline.strict`` is on, and something would have run in zarr's own pipeline."""
+    """``codec_pipeline.strict`` is on, and something would have run in zarr's own pipeline.
+
+    Examples
+    --------
+    >>> import zarr, zarrs
+    >>> options = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline", "codec_pipeline.strict": True}
+    >>> with zarr.config.set(options):
+    ...     array = zarr.create_array({}, shape=(4,), chunks=(2,), dtype=[("a", "i4"), ("b", "f4")])
+    >>> try:  # doctest: +ELLIPSIS
+    ...     array["a"]
+    ... except zarrs.NotNativeError as error:
+    ...     print(error)
+    items of ... (and codec_pipeline.strict is set)
+    """
 
 
 # Of these the code of a failure is a codec's own.
