@@ -31,7 +31,7 @@ def pattern(heading: str) -> re.Pattern[str]:
 
 def is_telling(text: str) -> bool:
     """Whether it has words enough to be found, and is no frame around others."""
-    return len(re.sub(rf"[\W{HOLE}]", "", text)) >= 8
+    return len(re.sub(rf"[\W{HOLE}]", "", text)) > 6
 
 
 def is_for_users(where: str, kind: str) -> bool:
