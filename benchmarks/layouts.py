@@ -184,8 +184,8 @@ def save(figure: Any, path: Path) -> None:
 
 def draw_sizes(rows: Sequence[Row], path: Path) -> None:
     """Chart times and files over the size of chunks."""
-    figure = new_figure(11, 6.4)
-    panels = [*figure.subplots(2, 3).flat]
+    figure = new_figure(8, 9)
+    panels = [*figure.subplots(3, 2).flat]
     told: dict[str, Callable[[Row], float]] = {
         WHOLE: lambda row: row.seconds[WHOLE] * 1e3,
         WINDOWS: lambda row: row.seconds[WINDOWS] * 1e3,
