@@ -80,6 +80,7 @@ def on_a_server(services: Services) -> dict[str, Any]:
 
 BEGINNINGS: dict[str, Callable[[Services], dict[str, Any]]] = {
     "docs/configuration.md": a_dataset,
+    "docs/copy.md": an_array,
     "docs/direct.md": an_array,
     "docs/recipes/s3.md": on_s3,
     "docs/recipes/http.md": on_a_server,
