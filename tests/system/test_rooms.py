@@ -11,6 +11,8 @@ from helpers import ROOT
 PACKAGE = ROOT / "zarrs"
 # From top to bottom; "" is the face, the modules of the package itself.
 ROWS = (
+    {"__main__"},
+    {"cli"},
     {""},
     {"storage"},
     {"execution"},

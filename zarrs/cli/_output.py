@@ -1,0 +1,54 @@
+"""What is printed: with colours in a terminal, plain elsewhere, one line a finding for grep."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any, NoReturn
+
+from rich.console import Console
+
+CLOSED_PIPE = 141
+
+
+class Output(Console):
+    """A console that ends the process quietly when its reader has gone, as in ``| head``."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        """End, and keep Python from flushing what is left into the closed pipe."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(CLOSED_PIPE)
+
+
+out = Output(highlight=False, markup=False, emoji=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Print text on stdout, line by line as it is, without control characters of anybody's."""
+    out.print("\n".join(printable(line) for line in text.split("\n")))
+
+
+def say_json(data: Any) -> None:
+    """Print data as JSON on stdout."""
+    say(json.dumps(data, indent=2, default=str))
+
+
+def say_error(message: str) -> None:
+    """Print one line on stderr."""
+    err.print(f"zarrs: {one_line(message)}")
+
+
+def one_line(text: str) -> str:
+    """Return text that may have been written by anybody on one line that is safe to print."""
+    return printable(" ".join(text.split()))
+
+
+def printable(text: str) -> str:
+    r"""Return text with escapes for what is no letter, such as ``\x1b``, which moves the cursor."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
