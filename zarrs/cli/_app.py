@@ -13,7 +13,10 @@ import zarr
 from typer.main import get_command
 
 import zarrs
+from zarrs.cli._bench import bench
+from zarrs.cli._check import check
 from zarrs.cli._errors import ExitCode, report
+from zarrs.cli._explain import explain
 from zarrs.cli._info import info
 from zarrs.cli._output import err, one_line, say
 
@@ -28,7 +31,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(info)
+for _command in (info, explain, bench, check):
+    app.command()(_command)
 
 
 @dataclass

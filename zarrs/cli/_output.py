@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 CLOSED_PIPE = 141
+WIDE = 200  # columns, where there is no terminal to say how many there are
 
 
 class Output(Console):
@@ -29,6 +33,13 @@ err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap
 def say(text: str) -> None:
     """Print text on stdout, line by line as it is, without control characters of anybody's."""
     out.print("\n".join(printable(line) for line in text.split("\n")))
+
+
+def say_table(table: Table) -> None:
+    """Print a table on stdout, a row a line where it does not go to a terminal."""
+    if not out.is_terminal:
+        out.width = WIDE
+    out.print(table, soft_wrap=False)
 
 
 def say_json(data: Any) -> None:
@@ -52,3 +63,21 @@ def printable(text: str) -> str:
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in text
     )
+
+
+def size_text(nbytes: int | None) -> str:
+    """Return a number of bytes with its unit, in three digits.
+
+    Examples
+    --------
+    >>> size_text(1536), size_text(100), size_text(None)
+    ('1.5 KiB', '100 bytes', 'items of no fixed size')
+    """
+    if nbytes is None:
+        return "items of no fixed size"
+    size = float(nbytes)
+    for unit in ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB"):
+        if size < 1000 or unit == "PiB":
+            break
+        size /= 1024
+    return f"{size:.3g} {unit}"

@@ -152,3 +152,18 @@ def _not_opened(path: str, options: Collection[str] | None, error: Exception) ->
             ExitCode.USAGE,
         )
     return CommandError(f"{path}: cannot be opened: {described(error)}", ExitCode.NOT_OPENED)
+
+
+def arrays_of(node: Node, path: str) -> dict[str, zarr.Array[Any]]:
+    """Return the arrays of a group at any depth, by name; of an array, itself under ``""``."""
+    if isinstance(node, zarr.Array):
+        return {"": node}
+    members = sorted(node.members(max_depth=None), key=lambda member: member[0])
+    arrays = {name: member for name, member in members if isinstance(member, zarr.Array)}
+    if not arrays:
+        raise CommandError(
+            f"{path}: no array is found in this group; in a store that cannot list what it has, "
+            "such as a web server, name an array",
+            ExitCode.NOT_OPENED,
+        )
+    return arrays
