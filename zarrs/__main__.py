@@ -8,11 +8,20 @@ from typing import NoReturn
 
 from zarrs import _unavailable
 
-MISSING_PACKAGE = 4  # as in zarrs/cli/_errors.py, which may be out of reach here
+# As in zarrs/cli/_errors.py, which may be out of reach here.
+MISSING_PACKAGE = 4
+INTERRUPTED = 130
 
 
 def main() -> NoReturn:
     """Run the command line and end the process; one line says so where a package is missing."""
+    try:
+        _main()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _main() -> NoReturn:
     try:
         import_module("rich")
         import_module("typer")
@@ -22,11 +31,11 @@ def main() -> NoReturn:
             "python3 -m pip install 'zarrs-cython[cli]'"
         )
     try:
-        from zarrs.cli._app import main
+        from zarrs.cli._app import run
     except ImportError as error:
         # Without zarr there is no command that could do anything.
         _refuse(_unavailable.message() if _unavailable.reason else str(error))
-    main()
+    sys.exit(run(sys.argv[1:]))
 
 
 def _refuse(message: str) -> NoReturn:

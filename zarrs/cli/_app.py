@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 import zarr
@@ -18,7 +17,7 @@ from zarrs.cli._check import check
 from zarrs.cli._errors import ExitCode, report
 from zarrs.cli._explain import explain
 from zarrs.cli._info import info
-from zarrs.cli._output import err, one_line, say
+from zarrs.cli._output import say, say_warning
 
 HELP = "Look at, measure and check Zarr arrays with zarrs-cython."
 
@@ -72,27 +71,26 @@ def run(arguments: Sequence[str]) -> int:
     arguments : sequence of str
         What is typed after ``zarrs``.
     """
-    settings = Settings()
     with (
         warnings.catch_warnings(),
         zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}),
     ):
         warnings.showwarning = _show_warning
         try:
-            code = get_command(app).main(
-                list(arguments), prog_name="zarrs", standalone_mode=False, obj=settings
-            )
-        except Exception as error:
-            return report(error, debug=settings.debug)
-        except KeyboardInterrupt:
-            return ExitCode.INTERRUPTED
+            return _run(list(arguments))
+        except SystemExit:  # rich and typer raise it only when they cannot print any more
+            return ExitCode.CLOSED_PIPE
+
+
+def _run(arguments: list[str]) -> int:
+    settings = Settings()
+    command = get_command(app)
+    try:
+        code = command.main(arguments, prog_name="zarrs", standalone_mode=False, obj=settings)
+    except Exception as error:
+        return report(error, debug=settings.debug)
     return code or ExitCode.FINE
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    err.print(f"zarrs: warning: {one_line(str(message))}")
-
-
-def main() -> NoReturn:
-    """Run the command line with the arguments of the process, and end it."""
-    sys.exit(run(sys.argv[1:]))
+    say_warning(str(message))

@@ -22,7 +22,16 @@ from zarrs.cli._errors import CommandError, ExitCode
 from zarrs.cli._layout import layout_of
 from zarrs.cli._measure import PEERS, ZARRS, implementations, measure
 from zarrs.cli._operations import operations_on
-from zarrs.cli._output import err, printable, say, say_error, say_json, say_table, size_text
+from zarrs.cli._output import (
+    err,
+    printable,
+    say,
+    say_error,
+    say_json,
+    say_table,
+    say_warning,
+    size_text,
+)
 from zarrs.cli._paths import PathArgument, StorageOptions, arrays_of, open_node
 from zarrs.cli._plot import plot, refuse_bad_plot
 
@@ -79,6 +88,10 @@ def bench(
     if chart is not None:
         refuse_bad_plot(chart)
     name, layout = _chosen(arrays_of(open_node(path, storage_options), path), name, path)
+    if (layout.chunk_bytes or 0) > size:
+        say_warning(
+            f"whatever is read of a chunk may decode all of its {size_text(layout.chunk_bytes)}"
+        )
     arrays = implementations(lambda: _opened(path, storage_options, name))
     measured = _measure_all(operations_on(layout, size), arrays, rounds)
 
@@ -148,7 +161,10 @@ def _measure_all(
             bar.update(task, description=operation.name, completed=number * steps)
             one = measure(operation, arrays, rounds, lambda: bar.advance(task))
             if len(one.problems) == len(arrays):
-                raise CommandError(f"{operation.name}: {next(iter(one.problems.values()))}")
+                raise CommandError(
+                    f"{operation.name} cannot be read by any of these, see zarrs check: "
+                    f"{next(iter(one.problems.values()))}"
+                )
             measured.append(one)
     return measured
 

@@ -36,6 +36,8 @@ def check(
     try:
         report = check_node(node, repair=repair, progress=err.is_terminal)
     except ValueError as error:
+        if not repair:
+            raise
         raise CommandError(f"{path}: {error}", ExitCode.USAGE) from error
     if as_json:
         say_json(_as_dict(report))

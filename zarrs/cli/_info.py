@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Annotated
 
 import typer
 
 from zarrs._show_config import show_config
 from zarrs.cli._errors import ExitCode
-from zarrs.cli._output import say_json
+from zarrs.cli._output import say, say_json
 
 
 def info(
@@ -19,6 +21,8 @@ def info(
     if as_json:
         say_json(config)
     else:
-        show_config()
+        with redirect_stdout(StringIO()) as text:
+            show_config()
+        say(*text.getvalue().splitlines())
     if not config["installation"]["usable"]:
         raise typer.Exit(ExitCode.FOUND)

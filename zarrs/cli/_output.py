@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-CLOSED_PIPE = 141
 WIDE = 200  # columns, where there is no terminal to say how many there are
 
 
-class Output(Console):
-    """A console that ends the process quietly when its reader has gone, as in ``| head``."""
-
-    def on_broken_pipe(self) -> NoReturn:
-        """End, and keep Python from flushing what is left into the closed pipe."""
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(CLOSED_PIPE)
-
-
-out = Output(highlight=False, markup=False, emoji=False, soft_wrap=True)
+out = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
-def say(text: str) -> None:
-    """Print text on stdout, line by line as it is, without control characters of anybody's."""
-    out.print("\n".join(printable(line) for line in text.split("\n")))
+def say(*lines: str) -> None:
+    """Print lines on stdout, without control characters of anybody's, line breaks among them."""
+    for line in lines:
+        out.print(printable(line))
 
 
 def say_table(table: Table) -> None:
@@ -44,12 +32,17 @@ def say_table(table: Table) -> None:
 
 def say_json(data: Any) -> None:
     """Print data as JSON on stdout."""
-    say(json.dumps(data, indent=2, default=str))
+    say(*json.dumps(data, indent=2).split("\n"))
 
 
 def say_error(message: str) -> None:
     """Print one line on stderr."""
     err.print(f"zarrs: {one_line(message)}")
+
+
+def say_warning(message: str) -> None:
+    """Print one line on stderr about what is no error."""
+    say_error(f"warning: {message}")
 
 
 def one_line(text: str) -> str:

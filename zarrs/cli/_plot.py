@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 from zarrs.cli._errors import CommandError, ExitCode
@@ -22,6 +23,7 @@ COLOURS = {
     "zarrs pipeline": "#0072b2",
     "zarrs direct": "#56b4e9",
 }
+TITLE_WIDTH = 100  # characters
 
 
 def refuse_bad_plot(path: Path) -> None:
@@ -56,7 +58,8 @@ def plot(path: Path, title: str, measured: Sequence[Measured]) -> None:
     drawn = [one for one in measured if one.seconds]
     bars = sum(len(one.seconds) for one in drawn)
     figure = Figure(figsize=(9, 1.5 + 0.33 * bars + 0.4 * len(drawn)), layout="constrained")
-    figure.suptitle(title, fontsize=11, parse_math=False)
+    lines = [part for line in title.split("\n") for part in textwrap.wrap(line, TITLE_WIDTH)]
+    figure.suptitle("\n".join(lines), fontsize=11, parse_math=False)
     ratios = [len(one.seconds) + 1 for one in drawn]
     grid = figure.subplots(len(drawn), 1, squeeze=False, height_ratios=ratios)
     for axes, one in zip(grid[:, 0], drawn, strict=True):
