@@ -32,9 +32,11 @@ def _main() -> NoReturn:
         )
     try:
         from zarrs.cli._app import run
+        from zarrs.cli._errors import silence_leftovers
     except ImportError as error:
         # Without zarr there is no command that could do anything.
         _refuse(_unavailable.message() if _unavailable.reason else str(error))
+    silence_leftovers()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -64,14 +64,14 @@ def _on_files(layout: Layout) -> Iterator[str]:
 
 def _on_chunks(layout: Layout) -> Iterator[str]:
     size, whole = layout.chunk_bytes, layout.nbytes
-    if size is None or whole is None:
+    if size is None or not whole:
         return
     if size > LARGE_CHUNK:
         yield (
             f"chunks of {size_text(size)}: reading a single item may decode all of that; "
             f"use chunks of {size_text(MIB)} to {size_text(LARGE_CHUNK)}"
         )
-    if layout.chunks * size > 2 * whole > 0 and layout.chunks * size > SMALL_FILE:
+    if layout.chunks * size > 2 * whole and layout.chunks * size > SMALL_FILE:
         percent = 100 - 100 * whole / (layout.chunks * size)
         yield (
             f"{percent:.0f}% of what its chunks hold lies beyond the edges of the array; "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import traceback
 from enum import IntEnum
 
@@ -59,3 +61,12 @@ def described(error: BaseException) -> str:
     """Return an error that another package has raised, in words."""
     name = type(error).__name__
     return f"{name}: {error}" if str(error) else name
+
+
+def silence_leftovers() -> None:
+    """Keep requests that nobody waits for any more from telling their errors as the process ends.
+
+    What they would say, with tracebacks, is what the one line has said.
+    """
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda _: None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -157,7 +158,8 @@ def _in_directory(root: os.PathLike[str]) -> Iterator[tuple[str, int | None]]:
     for directory, _, names in os.walk(root):
         for name in names:
             path = os.path.join(directory, name)
-            yield path, os.stat(path).st_size
+            with suppress(FileNotFoundError):  # it has been replaced or removed meanwhile
+                yield path, os.stat(path).st_size
 
 
 def _in_archive(path: str, prefix: str) -> Iterator[tuple[str, int | None]]:
