@@ -167,7 +167,7 @@ def test_sizes(nbytes: int, text: str) -> None:
 def test_what_vanishes_while_it_is_counted(
     typed: Typed, group: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    walked = [(str(group), [], ["c", "gone"])]
+    walked: list[tuple[str, list[str], list[str]]] = [(str(group), [], ["c", "gone"])]
     monkeypatch.setattr("os.walk", lambda root: walked)
     assert typed("explain", group / "small", "--json").json()["arrays"][""]["stored"]["files"] == 0
 

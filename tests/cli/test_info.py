@@ -50,10 +50,10 @@ def test_completion_can_be_shown(typed: Typed) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nonsense",), "No such command 'nonsense'; see zarrs --help"),
-        (("--nonsense",), "No such option: --nonsense; see zarrs --help"),
-        (("info", "--nonsense"), "No such option: --nonsense; see zarrs info --help"),
-        (("explain",), "Missing argument 'PATH'; see zarrs explain --help"),
+        (("nonsense",), "No such command 'nonsense' (see zarrs --help)"),
+        (("--nonsense",), "No such option: --nonsense (see zarrs --help)"),
+        (("info", "--nonsense"), "No such option: --nonsense (see zarrs info --help)"),
+        (("explain",), "Missing argument 'PATH' (see zarrs explain --help)"),
     ],
 )
 def test_what_is_mistyped_is_one_line(

@@ -174,4 +174,4 @@ def test_a_new_place_can_be_opened_to_be_written(tmp_path: Path) -> None:
         place.store.close()
         array = open_node(str(tmp_path / name))
         assert isinstance(array, zarr.Array)
-        assert array[:].tolist() == [0, 1, 2]
+        assert np.asarray(array[:]).tolist() == [0, 1, 2]

@@ -49,7 +49,7 @@ def _told(error: Exception) -> tuple[str, ExitCode]:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "zarrs"
         message = error.format_message().rstrip(".")
-        return f"{message}; see {command} --help", ExitCode.USAGE
+        return f"{message} (see {command} --help)", ExitCode.USAGE
     if isinstance(error, MemoryError):
         return f"not enough memory: {error}", ExitCode.FAILED
     if isinstance(error, ImportError):

@@ -110,7 +110,7 @@ def layout_of(array: zarr.Array[Any]) -> Layout:
 
 def _itemsize(array: zarr.Array[Any]) -> int | None:
     dtype = array.dtype
-    return None if dtype.kind in "OT" else dtype.itemsize  # objects and strings of any length
+    return None if dtype.kind in ("O", "T") else dtype.itemsize  # objects and strings of any length
 
 
 def _ceil(n: int, m: int) -> int:

@@ -159,7 +159,7 @@ def is_same(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> bool
     """Say whether two results are equal, byte by byte where items have a fixed size."""
     if found.dtype != expected.dtype or found.shape != expected.shape:
         return False
-    if found.dtype.kind in "OT":
+    if found.dtype.kind in ("O", "T"):
         return bool(np.array_equal(found, expected))
     return bool(np.array_equal(_bytes(found), _bytes(expected)))
 

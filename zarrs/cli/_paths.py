@@ -148,7 +148,7 @@ def _open_url(url: str, options: dict[str, Any], mode: Mode) -> StorePath:
 def _not_opened(path: str, options: Collection[str] | None, error: Exception) -> CommandError:
     if options and isinstance(error, TypeError):
         return CommandError(
-            f"{path}: a --storage-option is none that its file system has: {described(error)}",
+            f"{path}: its file system does not know a --storage-option: {described(error)}",
             ExitCode.USAGE,
         )
     return CommandError(f"{path}: cannot be opened: {described(error)}", ExitCode.NOT_OPENED)
