@@ -15,7 +15,7 @@ from own_codecs import own
 from zarrs.cli._bench import parse_size
 from zarrs.cli._layout import layout_of
 from zarrs.cli._measure import is_same
-from zarrs.cli._operations import operations_on
+from zarrs.cli._operations import MAX_CHUNKS, operations_on
 
 NAMES = ["zarr default", *(["zarr Fused"] if ZARR_34 else []), "zarrs pipeline", "zarrs direct"]
 
@@ -186,6 +186,24 @@ def test_no_operation_reads_more_than_the_limit(shape: tuple[int, ...], limit: i
         nbytes = sum(one.nbytes for one in results)
         assert nbytes <= max(limit, 8 * 64)  # an item of each of so many selections
         assert nbytes > 0
+
+
+@pytest.mark.parametrize("shape", [(2**40,), (2**20, 2**20), (3, 2**30), (2**30, 3)])
+def test_no_operation_reads_millions_of_chunks(shape: tuple[int, ...]) -> None:
+    chunks = (2,) * len(shape)
+    array = zarr.create_array({}, shape=shape, dtype="i1", chunks=chunks)
+    for operation in operations_on(layout_of(array), 2**27):
+        places = [
+            [_n_places(part) / (2 if isinstance(part, slice) else 1) for part in selection]
+            for selection in operation.selections
+        ]
+        assert sum(math.prod(place) for place in places) <= 2 * MAX_CHUNKS
+
+
+def _n_places(part: Any) -> int:
+    if isinstance(part, slice):
+        return int(part.stop - part.start)
+    return len(part) if isinstance(part, list) else 1
 
 
 def test_the_beginning_ends_with_a_chunk() -> None:

@@ -159,6 +159,15 @@ def test_a_group_without_arrays(typed: Typed, tmp_path: Path) -> None:
         assert "no array is found in this group" in said.error
 
 
+def test_a_group_with_a_member_that_cannot_be_opened(typed: Typed, group: Path) -> None:
+    (group / "nothing/zarr.json").write_text("{")
+    for command in ("explain", "check", "bench"):
+        said = typed(command, group)
+        assert said.code == 3
+        assert "a member of this group cannot be opened, so name an array" in said.error
+    assert typed("explain", group / "small").code == 0
+
+
 def test_reading_is_the_default(group: Path) -> None:
     array = open_node(f"{group}/small")
     assert array.read_only

@@ -1,4 +1,4 @@
-"""What ``zarrs bench`` reads of an array: ways that programs read, none larger than a limit."""
+"""What ``zarrs bench`` reads of an array: ways that programs read, none without a limit."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ Shape = tuple[int, ...]
 WINDOWS = 8
 ROWS = 64
 POINTS = 50
+MAX_CHUNKS = 5000  # of an operation, or an array of tiny chunks would take hours
 VARIABLE_ITEM = 64  # bytes that a string in memory is taken for
 
 
@@ -46,24 +47,28 @@ class Operation:
 
 
 def operations_on(layout: Layout, limit: int) -> list[Operation]:
-    """Return what can be read of an array, in at most `limit` bytes each; the same every time.
+    """Return what can be read of an array, of few bytes and chunks each; the same every time.
 
     Parameters
     ----------
     layout : Layout
         The array has at least one item.
     limit : int
-        A number of bytes.
+        The most bytes.
     """
     shape = layout.shape
     itemsize = VARIABLE_ITEM if layout.nbytes is None else layout.nbytes // math.prod(shape)
-    items = max(1, limit // max(1, itemsize))
+    most = max(1, limit // max(1, itemsize))
+    # So many items of a box, and of what is thin along an axis, are in so many chunks.
+    chunk = math.prod(layout.chunk)
+    items = min(most, MAX_CHUNKS * chunk)
+    thin = [min(most, MAX_CHUNKS * chunk // n) for n in layout.chunk]
     rng = random.Random(0)
     found = [_whole(layout, items)]
     if len(shape) >= 1:
         found += [_windows(shape, items, rng)]
     if len(shape) >= 2:
-        found += [_planes(shape, items), _rows(shape, items, rng)]
+        found += [_planes(shape, thin), _rows(shape, thin[0], rng)]
     if len(shape) >= 1:
         points = tuple(tuple(rng.randrange(n) for n in shape) for _ in range(POINTS))
         found += [Operation("points", points)]
@@ -92,10 +97,10 @@ def _windows(shape: Shape, items: int, rng: random.Random) -> Operation:
     return Operation("windows", tuple(_box(edges, corner) for corner in corners))
 
 
-def _planes(shape: Shape, items: int) -> Operation:
+def _planes(shape: Shape, items: list[int]) -> Operation:
     # One across each axis, in its middle.
     def plane(axis: int) -> tuple[int | slice, ...]:
-        cut = list(_box(_cut((*shape[:axis], 1, *shape[axis + 1 :]), items // len(shape))))
+        cut = list(_box(_cut((*shape[:axis], 1, *shape[axis + 1 :]), items[axis] // len(shape))))
         return (*cut[:axis], shape[axis] // 2, *cut[axis + 1 :])
 
     return Operation("planes", tuple(plane(axis) for axis in range(len(shape))))

@@ -158,7 +158,13 @@ def arrays_of(node: Node, path: str) -> dict[str, zarr.Array[Any]]:
     """Return the arrays of a group at any depth, by name; of an array, itself under ``""``."""
     if isinstance(node, zarr.Array):
         return {"": node}
-    members = sorted(node.members(max_depth=None), key=lambda member: member[0])
+    try:
+        members = sorted(node.members(max_depth=None), key=lambda member: member[0])
+    except Exception as error:
+        raise CommandError(
+            f"{path}: a member of this group cannot be opened, so name an array: {described(error)}",
+            ExitCode.NOT_OPENED,
+        ) from error
     arrays = {name: member for name, member in members if isinstance(member, zarr.Array)}
     if not arrays:
         raise CommandError(
