@@ -164,7 +164,7 @@ def test_a_group_with_a_member_that_cannot_be_opened(typed: Typed, group: Path) 
     for command in ("explain", "check", "bench"):
         said = typed(command, group)
         assert said.code == 3
-        assert "a member of this group cannot be opened, so name an array" in said.error
+        assert "a member of this group cannot be opened, name an array" in said.error
     assert typed("explain", group / "small").code == 0
 
 

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 import zarr
+from zarr.core.sync import sync
 from zarr.errors import ArrayNotFoundError, GroupNotFoundError
 from zarr.storage import LocalStore, StorePath, ZipStore
 
@@ -120,7 +121,8 @@ def _open_local(path: Path, mode: Mode) -> StorePath:
     if archive is None and path.suffix == ".zip" and mode in ("a", "w-") and not path.exists():
         archive = path
     if archive is not None and archive.suffix == ".zip":
-        store = ZipStore(archive, mode="r" if mode == "r" else "a", read_only=mode == "r")
+        access: Literal["r", "a"] = "r" if mode == "r" else "a"
+        store = sync(ZipStore.open(archive, mode=access, read_only=mode == "r"))
         return StorePath(store, path.relative_to(archive).as_posix().removeprefix("."))
     if archive is not None:
         raise CommandError(
@@ -162,7 +164,7 @@ def arrays_of(node: Node, path: str) -> dict[str, zarr.Array[Any]]:
         members = sorted(node.members(max_depth=None), key=lambda member: member[0])
     except Exception as error:
         raise CommandError(
-            f"{path}: a member of this group cannot be opened, so name an array: {described(error)}",
+            f"{path}: a member of this group cannot be opened, name an array: {described(error)}",
             ExitCode.NOT_OPENED,
         ) from error
     arrays = {name: member for name, member in members if isinstance(member, zarr.Array)}
