@@ -176,7 +176,8 @@ def test_rectilinear_chunks(typed: Typed, tmp_path: Path) -> None:
     try:
         context = zarr.config.set({"array.rectilinear_chunks": True})
         with context:
-            array = zarr.create_array(tmp_path / "x", shape=(10,), chunks=[[2, 3, 5]], dtype="i4")
+            chunks: Any = [[2, 3, 5]]
+            array = zarr.create_array(tmp_path / "x", shape=(10,), chunks=chunks, dtype="i4")
             array[:] = np.arange(10)
             said = typed("explain", tmp_path / "x", "--json").json()["arrays"][""]
     except (TypeError, ValueError):

@@ -82,7 +82,8 @@ def layout_of(array: zarr.Array[Any]) -> Layout:
         chunk, shard = array.chunks, array.shards
         counts = [_ceil(n, m) for n, m in zip(shape, shard or chunk, strict=True)]
     except NotImplementedError:  # the chunks have more shapes than one
-        sizes = array.write_chunk_sizes
+        any_array: Any = array  # zarr before 3.4 has only chunks of one shape
+        sizes = any_array.write_chunk_sizes
         chunk, shard = tuple(max(along, default=1) for along in sizes), None
         counts = [len(along) for along in sizes]
     in_shard = math.prod(n // m for n, m in zip(shard, chunk, strict=True)) if shard else 0
