@@ -24,6 +24,7 @@ from zarrs.cli._measure import PEERS, ZARRS, implementations, measure
 from zarrs.cli._operations import operations_on
 from zarrs.cli._output import (
     err,
+    milliseconds_text,
     printable,
     say,
     say_error,
@@ -187,7 +188,7 @@ def _show(heading: str, names: Sequence[str], measured: Sequence[Measured], roun
         table.add_column(title, justify="right")
     for one in measured:
         times = [one.median(name) for name in names]
-        cells = ["failed" if time is None else _milliseconds(time) for time in times]
+        cells = ["failed" if time is None else milliseconds_text(time) for time in times]
         gain = "" if one.gain is None else f"{one.gain:.2f}"
         table.add_row(one.operation.name, size_text(one.nbytes), *cells, gain)
     say_table(table)
@@ -197,10 +198,6 @@ def _show(heading: str, names: Sequence[str], measured: Sequence[Measured], roun
         say(f"gain is the best of zarr's times / the best of zarrs': {mean:.2f} on geometric mean")
     if not any(one.problems for one in measured):
         say("all results are equal")
-
-
-def _milliseconds(seconds: float) -> str:
-    return f"{1e3 * seconds:,.0f}" if seconds >= 1 else f"{1e3 * seconds:.3g}"
 
 
 def _machine() -> dict[str, Any]:

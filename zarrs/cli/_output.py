@@ -74,3 +74,14 @@ def size_text(nbytes: int | None) -> str:
             break
         size /= 1024
     return f"{size:.3g} {unit}"
+
+
+def milliseconds_text(seconds: float) -> str:
+    """Return a time in milliseconds, in three digits or more.
+
+    Examples
+    --------
+    >>> milliseconds_text(0.0123456), milliseconds_text(1.5)
+    ('12.3', '1,500')
+    """
+    return f"{1e3 * seconds:,.0f}" if seconds >= 1 else f"{1e3 * seconds:.3g}"

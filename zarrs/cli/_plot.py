@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from zarrs.cli._errors import CommandError, ExitCode
 from zarrs.cli._measure import DEFAULT
+from zarrs.cli._output import milliseconds_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +94,7 @@ def _draw(axes: Axes, one: Measured) -> None:
     for name, median, spread in zip(names, medians, times, strict=True):
         gain = f" ({1e3 * default / median:.3g}x)" if default and name != DEFAULT else ""
         axes.annotate(
-            f"{median:.3g} ms{gain}",
+            f"{milliseconds_text(median / 1e3)} ms{gain}",
             (spread[-1], name),
             (6, 0),
             textcoords="offset points",
