@@ -32,6 +32,9 @@ explain, Explanation, GroupExplanation, Part
     What of an array's reading and writing runs natively, and why the rest does not.
 check, CheckReport, Finding
     What of an array is missing, damaged or left over in its store; and deletes what is damaged.
+copy, CopyReport, VerificationError
+    Arrays and groups with other chunks, shards or codecs, or in the other format; goes on after a
+    kill.
 ChunkError
     A stored chunk is damaged, or does not fit its array, or cannot be encoded.
 NotNativeError
@@ -55,6 +58,7 @@ __all__ = [
     "CheckReport",
     "ChunkCache",
     "ChunkError",
+    "CopyReport",
     "Explanation",
     "Finding",
     "Group",
@@ -62,9 +66,11 @@ __all__ = [
     "NotNativeError",
     "Part",
     "RecyclingNDBuffer",
+    "VerificationError",
     "ZarrsCodecPipeline",
     "__version__",
     "check",
+    "copy",
     "create_array",
     "direct",
     "explain",
@@ -90,6 +96,9 @@ try:
     from zarrs._findings import CheckReport, Finding
     from zarrs.caching._chunk_cache import ChunkCache
     from zarrs.codecs._chain import Part
+    from zarrs.copying._copy import copy
+    from zarrs.copying._report import CopyReport
+    from zarrs.copying._verify import VerificationError
     from zarrs.pipeline import ZarrsCodecPipeline
     from zarrs.runtime._errors import ChunkError, NotNativeError
 

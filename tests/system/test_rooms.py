@@ -9,10 +9,13 @@ from pathlib import Path
 from helpers import ROOT
 
 PACKAGE = ROOT / "zarrs"
-# From top to bottom; "" is the face, the modules of the package itself.
+# From top to bottom; "" is the face, the modules of the package itself. What users import, which is
+# the package's __init__.py, has names of the rooms above the face as well.
 ROWS = (
     {"__main__"},
     {"cli"},
+    {"__init__"},
+    {"copying"},
     {""},
     {"storage"},
     {"execution"},
@@ -56,7 +59,7 @@ def module_of(name: str) -> str | None:
 
 def room_of(module: str) -> str:
     """Return the room of a module."""
-    first = module.partition(".")[0]
+    first = module.partition(".")[0] or "__init__"
     return first if first in DEPTH else ""
 
 
