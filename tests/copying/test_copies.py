@@ -285,8 +285,8 @@ def test_odd_shards_are_copied_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.skipif(not ZARR_34, reason="zarr has regular grids only")
 def test_chunks_of_several_sizes(tmp_path: Path) -> None:
     with zarr.config.set({"array.rectilinear_chunks": True}):
-        source = zarr.create_array(tmp_path / "a", shape=(12, 6), chunks=[[3, 4, 5], [2, 4]],
-                                   dtype="i4")  # fmt: skip
+        chunks: Any = [[3, 4, 5], [2, 4]]
+        source = zarr.create_array(tmp_path / "a", shape=(12, 6), chunks=chunks, dtype="i4")
         source[...] = data = np.arange(72).reshape(12, 6)
         cases: dict[str, Any] = {
             "same": {}, "codecs": {"compressors": ["gzip"]}, "regular": {"chunks": (5, 5)},

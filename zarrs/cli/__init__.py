@@ -10,6 +10,7 @@
 ``_operations.py`` what is read of it
 ``_measure.py``    implementations are compared and timed
 ``_plot.py``       the chart of that
+``_copy.py``       ``zarrs copy``: arrays with other chunks, shards, codecs or format
 ``_check.py``      ``zarrs check``: what of arrays is damaged
 ``_paths.py``      from a path or a URL to an open array or group
 ``_errors.py``     every expected error is one line and a code

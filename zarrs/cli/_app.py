@@ -14,6 +14,7 @@ from typer.main import get_command
 import zarrs
 from zarrs.cli._bench import bench
 from zarrs.cli._check import check
+from zarrs.cli._copy import copy
 from zarrs.cli._errors import ExitCode, report
 from zarrs.cli._explain import explain
 from zarrs.cli._info import info
@@ -30,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (info, explain, bench, check):
+for _command in (info, explain, bench, copy, check):
     app.command()(_command)
 
 

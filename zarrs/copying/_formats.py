@@ -203,7 +203,8 @@ def to_format_2(codecs: Codecs, dtype: Any) -> dict[str, Any]:
                 "without that codec"
             )
     if type(codecs.serializer) is BytesCodec:
-        endian = getattr(codecs.serializer.endian, "value", codecs.serializer.endian)
+        given: Any = codecs.serializer.endian
+        endian = getattr(given, "value", given)
         if isinstance(dtype, HasEndianness) and endian is not None:
             dtype = with_endianness(dtype, endian)
     else:

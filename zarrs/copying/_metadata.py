@@ -178,7 +178,7 @@ def _grid(metadata: Any, codecs: tuple[Any, ...], wishes: Wishes) -> _Grid:
     location = "end"
     if codecs and type(codecs[0]) is ShardingCodec:
         inner = tuple(codecs[0].chunk_shape)
-        place = codecs[0].index_location
+        place: Any = codecs[0].index_location
         location = getattr(place, "value", place)
     has_shards = inner is not None if _is_keep(wishes.shards) else wishes.shards is not None
     chunks = outer if inner is None else inner
