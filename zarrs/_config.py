@@ -28,8 +28,11 @@ class Options:
     ----------
     max_workers : int
         Threads that a call may use: ``threading.max_workers``, at most the CPUs available.
-    chunk_concurrent_maximum, chunk_concurrent_minimum : int
-        Bounds for the number of chunks that are worked on at the same time.
+    chunk_concurrent_maximum : int or None
+        Chunks that are worked on at the same time, at most. None: as many as threads, and in
+        writes to files those that wait for the file system besides.
+    chunk_concurrent_minimum : int
+        Chunks that are worked on at the same time before threads work inside of chunks.
     validate_checksums : bool
         Whether checksums are verified when chunks are decoded.
     store_empty_chunks : bool
@@ -49,7 +52,7 @@ class Options:
     """
 
     max_workers: int
-    chunk_concurrent_maximum: int
+    chunk_concurrent_maximum: int | None = None
     chunk_concurrent_minimum: int = 4
     validate_checksums: bool = True
     store_empty_chunks: bool = False
@@ -63,10 +66,7 @@ class Options:
         """Return the number of threads, and what else is not as by default, on one line."""
         usual = Options(
             max_workers=self.max_workers,
-            chunk_concurrent_maximum=self.max_workers,
-            chunk_concurrent_minimum=min(
-                Options.chunk_concurrent_minimum, self.chunk_concurrent_maximum
-            ),
+            chunk_concurrent_minimum=min(Options.chunk_concurrent_minimum, self.chunks_at_once),
         ).by_name()
         changed = [
             f"{name}={value}"
@@ -75,7 +75,12 @@ class Options:
         ]
         return f"{', '.join(changed)}; all others as by default"
 
-    def by_name(self) -> dict[str, int | str]:
+    @property
+    def chunks_at_once(self) -> int:
+        """Chunks that threads compute at the same time, at most."""
+        return min(self.chunk_concurrent_maximum or self.max_workers, self.max_workers)
+
+    def by_name(self) -> dict[str, int | str | None]:
         """Return the options under their names in ``zarr.config``."""
         return {NAMES[field]: value for field, value in asdict(self).items()}
 
@@ -171,11 +176,12 @@ def _read() -> Options:
             f"zarr.config option {lower!r} must not be above {upper!r}: "
             f"{minimum} is above {maximum}"
         )
-    maximum = maximum or workers
     return Options(
         max_workers=workers,
         chunk_concurrent_maximum=maximum,
-        chunk_concurrent_minimum=min(minimum or Options.chunk_concurrent_minimum, maximum),
+        chunk_concurrent_minimum=min(
+            minimum or Options.chunk_concurrent_minimum, maximum or workers
+        ),
         validate_checksums=_flag("validate_checksums"),
         store_empty_chunks=_flag("store_empty_chunks"),
         strict=_flag("strict"),

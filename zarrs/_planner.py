@@ -18,6 +18,7 @@ from zarrs.execution._job import Job
 from zarrs.indexing._make_plan import make_plan
 from zarrs.indexing._plan import Plan, Settings
 from zarrs.runtime import _threads
+from zarrs.runtime._cpus import available_cpus
 from zarrs.storage._stores import file_prefix
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ MAX_STORE_GAP = 1024 * 1024
 MAX_STORE_SPAN = 16 * 1024 * 1024
 
 MAX_CHUNK_BYTES = 2**60
+MAX_WAITING = 8  # threads of a write beyond the CPUs
 
 
 class Planner:
@@ -151,14 +153,16 @@ class Planner:
         options = self.options
         plan.configure(self.settings(spec, in_memory=plan.in_memory, reading=False))
         threads = self._useful_threads(plan, plan.chunk_bytes, plan.n_units)
-        inner = 1
+        inner, waiting = 1, 0
         if chain.threaded and plan.chunk_bytes >= plan.n_units * 4 * PIECE:
             threads, inner = _threads.balance(
                 options.max_workers,
                 plan.n_units,
                 options.chunk_concurrent_minimum,
-                options.chunk_concurrent_maximum,
+                options.chunks_at_once,
             )
+        if inner == 1 and self._may_wait(plan, chain, threads):
+            waiting = min(threads, MAX_WAITING, plan.n_units - threads)
         return Job(
             plan=plan,
             chain=chain,
@@ -170,6 +174,7 @@ class Planner:
             size=plan.chunk_bytes,
             writing=True,
             inner_threads=inner,
+            waiting=waiting,
             keep_empty=spec.config.write_empty_chunks or options.store_empty_chunks,
         )
 
@@ -235,14 +240,23 @@ class Planner:
             max_span=span if in_memory else min(MAX_SPAN, span),
         )
 
+    def _may_wait(self, plan: Plan, chain: Chain, threads: int) -> bool:
+        # Whether files are under way for which no CPU is left: whoever replaces one waits while the
+        # file system sends the new one's blocks to the disk.
+        return (
+            not plan.in_memory
+            and chain.quick
+            and self.options.chunk_concurrent_maximum is None
+            and threads == available_cpus() > 1
+        )
+
     def _useful_threads(self, plan: Plan, size: int, units: int) -> int:
         cost = plan.n_units * CHUNK_COST + size // BYTES_A_MICROSECOND
         options = self.options
         return max(
             1,
             min(
-                options.max_workers,
-                options.chunk_concurrent_maximum,
+                options.chunks_at_once,
                 units,
                 cost // THREAD_COST,
             ),

@@ -76,6 +76,8 @@ class Job:
     writing : bool
     inner_threads : int
         Of a write: threads inside a codec that can use them.
+    waiting : int
+        Of a write: threads that come on top where all are granted, as so many wait for the disk.
     keep_empty : bool
         Of a write: whether chunks of nothing but the fill value are stored.
     """
@@ -90,6 +92,7 @@ class Job:
     size: int
     writing: bool
     inner_threads: int = 1
+    waiting: int = 0
     keep_empty: bool = False
 
     @property
@@ -123,12 +126,15 @@ class Job:
         """Run in the calling thread, with the threads the process's budget allows."""
         budget = _threads.budget()
         granted = _threads.claim(self.threads, limit)
+        waiting = self.waiting if granted == self.threads else 0
         try:
             _threads.begin_loop(granted)
-            self.run(_threads.team_size(granted), **chosen)
+            self.run(_threads.team_size(granted) + waiting, **chosen)
         finally:
             if granted > 1:
-                _threads.end_loop()  # first, or else the next caller's team comes on top
+                _threads.end_loop(
+                    is_larger=waiting > 0
+                )  # first, or else the next caller's team comes on top
             budget.release(granted)
 
     def execute_kept(self, limit: int) -> None:
