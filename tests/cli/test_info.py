@@ -43,8 +43,11 @@ def test_help_lists_the_commands_without_borders(typed: Typed) -> None:
             assert typed(command, "--help").code == 0
 
 
-def test_completion_can_be_shown(typed: Typed) -> None:
-    assert "_ZARRS_COMPLETE" in typed("--show-completion", "bash").out
+def test_shells_complete_commands(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"_ZARRS_COMPLETE": "complete_bash", "COMP_WORDS": "zarrs ex", "COMP_CWORD": "1"}
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value)
+    assert typed().out.split() == ["explain"]
 
 
 @pytest.mark.parametrize(

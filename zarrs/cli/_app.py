@@ -20,7 +20,7 @@ from zarrs.cli._explain import explain
 from zarrs.cli._info import info
 from zarrs.cli._output import say, say_warning
 
-HELP = "Look at, measure and check Zarr arrays with zarrs-cython."
+HELP = "Look at, measure, copy and check Zarr arrays with zarrs-cython."
 
 # Help and errors are plain text everywhere: panels with borders are in the way of grep.
 app = typer.Typer(

@@ -28,6 +28,14 @@ class CopyReport:
     most_reads : float
         How often a source chunk was read, on average, of the array where that was most; above 1 if
         regions share source chunks, which more memory can change.
+
+    Examples
+    --------
+    >>> import numpy as np, zarr, zarrs
+    >>> source = zarr.create_array({}, data=np.arange(12), chunks=(4,))
+    >>> report = zarrs.copy(source, {})
+    >>> print(report)  # doctest: +ELLIPSIS
+    copied 1 array, as stored: 96 bytes in ... s
     """
 
     arrays: int

@@ -49,6 +49,19 @@ class VerificationError(RuntimeError):
         The first of them.
     count : int
         How many items differ, in the regions that were compared until then.
+
+    Examples
+    --------
+    A codec of the copy may change values; this one keeps one digit:
+
+    >>> import numcodecs, numpy as np, zarr, zarrs
+    >>> source = zarr.create_array({}, data=np.array([0.5, 2.0001]), zarr_format=2)
+    >>> rounded = numcodecs.Quantize(digits=1, dtype="f8")
+    >>> try:
+    ...     zarrs.copy(source, {}, filters=[rounded], verify=True)
+    ... except zarrs.VerificationError as error:
+    ...     print(error.count, error.differences[0].index)
+    1 (1,)
     """
 
     def __init__(self, differences: Sequence[Difference], count: int) -> None:
