@@ -77,13 +77,28 @@ static uint32_t zarrs_crc32c_software(uint32_t crc, const uint8_t *p, size_t n)
 #define ZARRS_CRC32C_8(crc, x) __builtin_ia32_crc32di((crc), (x))
 #define ZARRS_CRC32C_1(crc, x) __builtin_ia32_crc32qi((uint32_t)(crc), (x))
 static inline int zarrs_crc32c_has_hardware(void) { return __builtin_cpu_supports("sse4.2") != 0; }
-#elif defined(__aarch64__) && defined(__ARM_FEATURE_CRC32)
-#include <arm_acle.h>
+#elif defined(__aarch64__) && defined(__GNUC__)
 #define ZARRS_CRC32C_HARDWARE "armv8 crc"
-#define ZARRS_CRC32C_TARGET
-#define ZARRS_CRC32C_8(crc, x) __crc32cd((uint32_t)(crc), (x))
-#define ZARRS_CRC32C_1(crc, x) __crc32cb((uint32_t)(crc), (x))
+#ifdef __clang__
+#define ZARRS_CRC32C_TARGET __attribute__((target("crc")))
+#define ZARRS_CRC32C_8(crc, x) __builtin_arm_crc32cd((uint32_t)(crc), (x))
+#define ZARRS_CRC32C_1(crc, x) __builtin_arm_crc32cb((uint32_t)(crc), (x))
+#else
+#define ZARRS_CRC32C_TARGET __attribute__((target("+crc")))
+#define ZARRS_CRC32C_8(crc, x) __builtin_aarch64_crc32cx((uint32_t)(crc), (x))
+#define ZARRS_CRC32C_1(crc, x) __builtin_aarch64_crc32cb((uint32_t)(crc), (x))
+#endif
+/* Optional in ARMv8.0, and in all that came after it, hence in all of Apple's. */
+#ifdef __linux__
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+static inline int zarrs_crc32c_has_hardware(void)
+{
+    return (getauxval(AT_HWCAP) & HWCAP_CRC32) != 0;
+}
+#else
 static inline int zarrs_crc32c_has_hardware(void) { return 1; }
+#endif
 #endif
 
 #ifdef ZARRS_CRC32C_HARDWARE
