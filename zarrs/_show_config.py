@@ -183,7 +183,9 @@ def _format(config: dict[str, dict[str, Any]]) -> str:
         lines.append(f"{section}:")
         for name, value in entries.items():
             label = name if section == "options" else name.replace("_", " ")
-            lines.append(f"  {label}: {_format_value(name, value)}")
+            is_unknown = section == "processor" and value is None
+            text = "not known" if is_unknown else _format_value(name, value)
+            lines.append(f"  {label}: {text}")
     return "\n".join(lines)
 
 

@@ -437,6 +437,15 @@ def test_what_the_processor_is_used_for() -> None:
     assert f"AVX2 available: {widest == 'avx2'}" in child.stdout
 
 
+def test_a_library_that_does_not_tell(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A shared one of the system's does not say with what it shuffles."""
+    monkeypatch.setattr("zarrs.codecs._blosc.shuffles", lambda: None)
+    zarrs.show_config()
+    assert "\n  blosc shuffle: not known\n" in capsys.readouterr().out
+
+
 def _shuffle() -> None:
     codec = BloscCodec(cname="lz4", shuffle="shuffle", typesize=4)
     zarr.create_array({}, data=np.arange(10_000, dtype="i4"), compressors=codec)
