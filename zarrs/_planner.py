@@ -50,7 +50,9 @@ MAX_STORE_GAP = 1024 * 1024
 MAX_STORE_SPAN = 16 * 1024 * 1024
 
 MAX_CHUNK_BYTES = 2**60
-MAX_WAITING = 8  # threads of a write beyond the CPUs
+# Threads of a write beyond the CPUs, and the bytes of the chunks that they hold together.
+MAX_WAITING = 8
+MAX_WAITING_BYTES = 32 * 1024 * 1024
 
 
 class Planner:
@@ -162,7 +164,8 @@ class Planner:
                 options.chunks_at_once,
             )
         if inner == 1 and self._may_wait(plan, chain, threads):
-            waiting = min(threads, MAX_WAITING, plan.n_units - threads)
+            room = MAX_WAITING_BYTES * plan.n_units // plan.chunk_bytes
+            waiting = min(threads, MAX_WAITING, plan.n_units - threads, room)
         return Job(
             plan=plan,
             chain=chain,

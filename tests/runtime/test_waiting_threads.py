@@ -15,7 +15,7 @@ from zarrs import _planner
 from zarrs.execution import _execute
 
 MAXIMUM = "codec_pipeline.chunk_concurrent_maximum"
-SHAPE, CHUNKS = (64, 128, 256), (2, 128, 256)  # 32 chunks of 512 KiB
+SHAPE, CHUNKS = (64, 128, 256), (2, 128, 256)  # 32 chunks of 256 KiB
 Threads = Callable[..., list[int]]
 
 
@@ -75,6 +75,20 @@ def test_no_more_than_eight_beyond_the_cpus(
 ) -> None:
     monkeypatch.setattr(_planner, "MAX_WAITING", 1)
     assert threads(str(tmp_path)) == [5]
+
+
+@pytest.mark.parametrize(("n_bytes", "expected"), [(768, 7), (255, 4)])
+def test_no_more_than_there_is_memory_for(
+    access: str,
+    threads: Threads,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    n_bytes: int,
+    expected: int,
+) -> None:
+    """Each holds a chunk, of 256 KiB here."""
+    monkeypatch.setattr(_planner, "MAX_WAITING_BYTES", n_bytes * 1024)
+    assert threads(str(tmp_path)) == [expected]
 
 
 @pytest.mark.parametrize(
