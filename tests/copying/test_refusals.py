@@ -154,7 +154,6 @@ def test_members_that_cannot_be_opened(tmp_path: Path) -> None:
         ({"memory": "1KiB", "chunks": 12}, "memory is 1024B: allow as much"),
         ({"memory": "much"}, "memory is a number of bytes"),
     ],
-    ids=str,
 )  # fmt: skip
 def test_layouts_that_cannot_be(source: Any, tmp_path: Path, wishes: Any, message: str) -> None:
     refuse(message, source, tmp_path / "b", **wishes)
