@@ -308,7 +308,9 @@ def registered_codecs() -> set[tuple[int, str]]:
     registry = vars(zarr.registry)
     codecs = registry.get("_codec_registries") or registry["__codec_registries"]
     found = set()
-    for name in list(codecs):
+    for name, classes in list(codecs.items()):
+        if not (classes or classes.lazy_load_list):
+            continue  # a name that was asked for, and that nobody has
         if get_codec_class(name).__module__.startswith("zarr."):
             found.add((3, name))
     for name, kind in numcodecs.registry.codec_registry.items():

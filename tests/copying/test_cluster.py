@@ -1,11 +1,13 @@
 """The workers of a dask.distributed cluster copy."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import distributed
 import numpy as np
@@ -25,8 +27,11 @@ DATA = make_data("f4", (200, 150))
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Any]:
-    """Two workers in processes of their own, in which nothing is switched on."""
-    with cluster(processes=True) as running:
+    """Two workers in processes of their own, in which nothing is switched on.
+
+    Who starts workers has their environment afterwards, such as their number of threads.
+    """
+    with mock.patch.dict(os.environ), cluster(processes=True) as running:
         yield running
 
 
