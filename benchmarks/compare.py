@@ -38,6 +38,7 @@ from harness.arguments import (
     choose,
     pattern,
     positive,
+    recorded,
     scratch,
     stop,
 )
@@ -163,8 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows = run(chosen, impls, directory, args.rounds, args.patience, progress)
 
     cases = list({case.name: case for case, _ in chosen}.values())
-    arguments = vars(args) | {"case": args.case.pattern, "op": args.op.pattern}
-    found = report(rows, cases, impls, env, arguments)
+    found = report(rows, cases, impls, env, recorded(args))
     if args.json:
         save(args.json, found)
     return tell(found, as_markdown=args.markdown)

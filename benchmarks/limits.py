@@ -56,7 +56,15 @@ import zarrs
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from harness.arguments import add_directory, check_directory, pattern, positive, scratch, stop
+from harness.arguments import (
+    add_directory,
+    check_directory,
+    pattern,
+    positive,
+    recorded,
+    scratch,
+    stop,
+)
 from harness.cases import CASES, Case
 from harness.files import copy_metadata, empty
 from harness.implementations import OURS, PIPELINE, implementations
@@ -275,8 +283,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             dataclasses.asdict(line) | {"median": line.figures(), "best": line.figures(min)}
             for line in lines
         ]
-        arguments = vars(args) | {"case": args.case.pattern, "op": args.op.pattern}
-        save(args.json, {"environment": env, "arguments": arguments, "results": results})
+        save(args.json, {"environment": env, "arguments": recorded(args), "results": results})
     return 0
 
 

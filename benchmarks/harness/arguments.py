@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .implementations import Implementation
 
@@ -73,3 +73,9 @@ def choose(known: Sequence[Implementation], names: str | None) -> list[Implement
         else:
             print(f"not measured: {name} ({reason})", file=sys.stderr)
     return chosen
+
+
+def recorded(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments that say how was measured; where files are is nobody else's matter."""
+    arguments = {k: v for k, v in vars(args).items() if k not in ("dir", "json", "keep", "file")}
+    return arguments | {"case": args.case.pattern, "op": args.op.pattern}
