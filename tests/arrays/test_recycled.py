@@ -129,6 +129,7 @@ def test_memory_is_taken_over(access: str) -> None:
     assert address(result) == first
     np.testing.assert_array_equal(result, data)
     del result
+    assert kept_soon() == 4 * MIB
     smaller = array[:800]  # 3.1 of 4 MiB
     assert address(smaller) == first
     assert address(array[:700]) != first  # 2.7 would waste too much, and it is in use
