@@ -362,6 +362,7 @@ cdef struct Task:
     bint complete  # nothing of what is stored survives a write
     bint covers  # the selection is all of the decoded chunk
     bint empty  # nothing is selected, or it has been read already
+    bint overtaken  # another writer has replaced it since it was read to be merged
     const char* key  # and its hash, if there is a cache of decoded chunks
     uint64_t key_hash
     Failure failure
@@ -371,6 +372,8 @@ cdef struct WriteOptions:
     bint keep_empty  # store chunks of nothing but the fill value
     int inner_threads  # inside a codec that can use them
     uint64_t seed  # for the names of temporary files
+    int waiting  # threads that commit new files, as soon as one thread waited longer for that ...
+    Py_ssize_t patience  # ... than so many microseconds
 
 
 # The chunks of a call, and those of them that a loop runs over.

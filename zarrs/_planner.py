@@ -50,9 +50,11 @@ MAX_STORE_GAP = 1024 * 1024
 MAX_STORE_SPAN = 16 * 1024 * 1024
 
 MAX_CHUNK_BYTES = 2**60
-# Threads of a write beyond the CPUs, and the bytes of the chunks that they hold together.
+# Threads that wait for the file system, for each that encodes and in all, and the microseconds that
+# a thread spends on handing over to them, about.
+WAITING = 3
 MAX_WAITING = 8
-MAX_WAITING_BYTES = 32 * 1024 * 1024
+PATIENCE = 50
 
 
 class Planner:
@@ -155,7 +157,7 @@ class Planner:
         options = self.options
         plan.configure(self.settings(spec, in_memory=plan.in_memory, reading=False))
         threads = self._useful_threads(plan, plan.chunk_bytes, plan.n_units)
-        inner, waiting = 1, 0
+        inner = 1
         if chain.threaded and plan.chunk_bytes >= plan.n_units * 4 * PIECE:
             threads, inner = _threads.balance(
                 options.max_workers,
@@ -163,9 +165,6 @@ class Planner:
                 options.chunk_concurrent_minimum,
                 options.chunks_at_once,
             )
-        if inner == 1 and self._may_wait(plan, chain, threads):
-            room = MAX_WAITING_BYTES * plan.n_units // plan.chunk_bytes
-            waiting = min(threads, MAX_WAITING, plan.n_units - threads, room)
         return Job(
             plan=plan,
             chain=chain,
@@ -177,7 +176,8 @@ class Planner:
             size=plan.chunk_bytes,
             writing=True,
             inner_threads=inner,
-            waiting=waiting,
+            waiting=self._waiting_threads(plan, threads),
+            patience=PATIENCE,
             keep_empty=spec.config.write_empty_chunks or options.store_empty_chunks,
         )
 
@@ -243,15 +243,15 @@ class Planner:
             max_span=span if in_memory else min(MAX_SPAN, span),
         )
 
-    def _may_wait(self, plan: Plan, chain: Chain, threads: int) -> bool:
-        # Whether files are under way for which no CPU is left: whoever replaces one waits while the
-        # file system sends the new one's blocks to the disk.
-        return (
-            not plan.in_memory
-            and chain.quick
-            and self.options.chunk_concurrent_maximum is None
-            and threads == available_cpus() > 1
-        )
+    def _waiting_threads(self, plan: Plan, threads: int) -> int:
+        # Those that commit new files, where no CPU is left and users set no limit.
+        if (
+            plan.in_memory
+            or self.options.chunk_concurrent_maximum is not None
+            or not threads == available_cpus() > 1
+        ):
+            return 0
+        return min(WAITING * threads, MAX_WAITING, plan.n_tasks - 1)
 
     def _useful_threads(self, plan: Plan, size: int, units: int) -> int:
         cost = plan.n_units * CHUNK_COST + size // BYTES_A_MICROSECOND

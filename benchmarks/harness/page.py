@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Iterable, Sequence
 
 from .arguments import stop
@@ -59,6 +60,31 @@ def parts_table(found: Report) -> str:
     return table(titles, rows, texts=2)
 
 
+WHOLE = {"read": "read_all", "create": "create_all", "write": "write_all"}
+
+
+def headroom(limits: Report, compared: Report) -> str:
+    """Return what whole reads and writes would be beside the best peer if they took their sum.
+
+    Both were measured at different times, so that is what they are, times how far they are from it.
+    """
+    of = by_key(compared["results"], "case", "operation")
+    rows = []
+    for operation, title in WHOLE.items():
+        for way, name in zip(("pipeline", "direct"), OURS, strict=True):
+            pairs = [
+                (each["median"]["ratio"], of[each["case"], title]["best_peer_over"][name])
+                for each in limits["results"]
+                if (each["operation"], each["way"]) == (operation, way)
+                and (each["case"], title) in of
+            ]
+            over, ratio = map(statistics.geometric_mean, zip(*pairs, strict=True))
+            told = [f"{value:.2f}" for value in (over, ratio, over * ratio)]
+            rows.append([title, TITLES[name], str(len(pairs)), *told])
+    titles = ["operation", "", "arrays", "ours / sum", "best peer / ours", "best peer / sum"]
+    return table(titles, rows, texts=2)
+
+
 def models_table(found: Report) -> str:
     """Return what the models are made of, and what they say."""
     rows = [
@@ -105,6 +131,7 @@ def blocks(found: dict[str, Report]) -> dict[str, str]:
             notes=False,
         ),
         "workloads": markdown({**compared, "results": workload}, notes=False),
+        "headroom": headroom(found["limits"], compared),
         "limits": parts_table(found["limits"]),
         "models": models_table(found["threads"]),
         "memory": memory_table(found["memory"]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -74,7 +73,7 @@ def summary(results: Sequence[Report], ours: str) -> str | None:
     found = [each["best_peer_over"][ours] for each in results if ours in each["best_peer_over"]]
     if not found:
         return None
-    mean = math.exp(statistics.fmean(math.log(value) for value in found))
+    mean = statistics.geometric_mean(found)
     slower = sum(value < 1 for value in found)
     return (
         f"best peer's time over that of {TITLES[ours]}: geometric mean {mean:.2f}, "

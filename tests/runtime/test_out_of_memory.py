@@ -37,7 +37,7 @@ from zarr.codecs import (
 from zarr.dtype import VariableLengthBytes, VariableLengthUTF8
 
 import zarrs
-from zarrs import _build_info
+from zarrs import _build_info, _planner
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the library is preloaded as Linux has it"),
@@ -65,10 +65,13 @@ class Case:
         Of the array.
     in_memory : bool
         Whether its store is a MemoryStore.
+    waiting : int
+        Threads that commit its files from the third one on.
     does_without : bool
         Some of the memory is not needed: a compressor that gets none stores what it was to
         compress, memory that cannot be given back stays as it is, what Blosc failed to decode is
-        decoded again, and what finds no room in a cache is not kept.
+        decoded again, what finds no room in a cache is not kept, and what cannot be handed over is
+        committed by who made it.
     """
 
     name: str
@@ -78,6 +81,7 @@ class Case:
     dtype: Any = "<i4"
     shape: tuple[int, ...] = SHAPE
     in_memory: bool = False
+    waiting: int = 0
     does_without: bool = False
 
 
@@ -234,7 +238,7 @@ def _options() -> Iterator[Case]:
     yield Case("raw-transposed", v3(filters=[TransposeCodec(order=(1, 0))]))
     yield Case("raw-big", v3(serializer=BytesCodec(endian="big")), ("merge", "part"))
     yield Case("v2-F", v2(None, order="F"), ("write", "merge", "part"))
-    two = {"threading.max_workers": 2}
+    two = {"threading.max_workers": 2, "codec_pipeline.chunk_concurrent_maximum": 2}
     for name, arguments in {
         "raw": v3(),
         "zstd": v3(ZstdCodec()),
@@ -247,6 +251,9 @@ def _options() -> Iterator[Case]:
         for option, value in (("direct_io", True), ("file_handle_cache_size", 8)):
             options = {f"codec_pipeline.{option}": value}
             yield Case(f"{name}-{option}", arguments, ("write", "merge", "part"), options)
+    for name, arguments in {"raw": v3(), "sharded": v3(ZstdCodec(), shards=SHARDS)}.items():
+        operations = ("write", "merge")
+        yield Case(f"{name}-handed-over", arguments, operations, waiting=3, does_without=True)
     for name, arguments in {"zstd": v3(ZstdCodec()), "nested": nested(ZstdCodec())}.items():
         yield Case(f"cached-{name}", arguments, ("cached",), does_without=True)
     sharded = v3(ZstdCodec(), shards=SHARDS)
@@ -391,8 +398,10 @@ def child_walk(path: str, group: int) -> None:
             )
             array[...] = 1
     walker = Walker()
+    _planner.PATIENCE = -1
     for case in list(CASES.values())[group::GROUPS]:
-        with zarr.config.set(options | case.options):
+        with zarr.config.set(options | case.options), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_planner.Planner, "_waiting_threads", lambda *_, of=case: of.waiting)
             for operation in case.operations:
                 walker.walk(case, operation, f"{path}/{case.name}-{operation}")
     report("end")

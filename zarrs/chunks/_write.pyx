@@ -5,6 +5,7 @@ from libc.stdlib cimport malloc
 from libc.string cimport memcpy
 
 from zarrs._core cimport (
+    CHECKSUM_SIZE,
     MISSING,
     NO_MEMORY,
     OK,
@@ -67,7 +68,7 @@ cdef Status _merge_items(
         region.covers and is_one_run(&region.box, item)
         and not item.swap_unit and not item.n_segments
     ):
-        chunk = reserve(&space.chunk, n[0])
+        chunk = reserve(&space.chunk, n[0] + CHECKSUM_SIZE)  # which may be added in place
         if chunk == NULL:
             return NO_MEMORY
         if not region.covers and old != NULL:

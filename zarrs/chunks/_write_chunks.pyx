@@ -21,35 +21,34 @@ from zarrs._core cimport (
 )
 from zarrs.chunks._read_chunks cimport open_task
 from zarrs.chunks._write cimport encode_region, keep_encoded
-from zarrs.filesystem._files cimport (
-    MAX_MERGES,
-    close_input,
-    remove_file,
-    replace_file,
-    wait_for_others,
-)
+from zarrs.filesystem._commits cimport Commits, begin_commits, end_commits, write_and_commit
+from zarrs.filesystem._files cimport MAX_MERGES, close_input, remove_file, wait_for_others
 from zarrs.indexing._region cimport task_region
 from zarrs.runtime._failures cimport begin_failure, is_cancelled, record_failure
 from zarrs.runtime._loop cimport run_loop
 
 
+cdef struct Write:
+    Tasks* tasks
+    const WriteOptions* options
+    Commits commits
+
+
 cdef Status _store(
-    const Tasks* tasks, Py_ssize_t i, const Input* old, const uint8_t* data, size_t n,
-    const WriteOptions* options, Workspace* space,
+    Write* write, Py_ssize_t i, Input* old, const uint8_t* data, size_t n, Workspace* space,
 ) noexcept nogil:
-    cdef Task* task = &tasks.items[i]
+    cdef Task* task = &write.tasks.items[i]
     space.failure.stage = THE_FILE
     if task.path == NULL:
         return OK if data == NULL else keep_encoded(task, data, n)
     if data == NULL:
         return remove_file(task.path, old, &space.failure)
-    return replace_file(task.path, &tasks.files, old, data, n, options.seed + <uint64_t> i,
-                        &space.failure)
+    return write_and_commit(&write.commits, i, data, n, write.options.seed + <uint64_t> i, old,
+                            True, &space.failure)
 
 
-cdef Status _write_once(
-    const Tasks* tasks, Py_ssize_t i, const WriteOptions* options, Workspace* space,
-) noexcept nogil:
+cdef Status _write_once(Write* write, Py_ssize_t i, Workspace* space) noexcept nogil:
+    cdef Tasks* tasks = write.tasks
     cdef Task* task = &tasks.items[i]
     cdef const uint8_t* data = NULL
     cdef size_t n = 0
@@ -69,44 +68,45 @@ cdef Status _write_once(
         if status > MISSING:
             return status
     status = encode_region(&old if status == OK else NULL, tasks.chain, tasks.layout, &region,
-                           options, space, &data, &n)
+                           write.options, space, &data, &n)
     if status == OK:
-        status = _store(tasks, i, &old if merges else NULL, data, n, options, space)
+        status = _store(write, i, &old if merges else NULL, data, n, space)
     close_input(&old)
     return status
 
 
-cdef Status _write_task(
-    Tasks* tasks, Py_ssize_t i, const WriteOptions* options, Workspace* space,
-) noexcept nogil:
+cdef Status _write_task(Write* write, Py_ssize_t i, Workspace* space) noexcept nogil:
     # Writes a chunk, again and again if other processes write it at the same time.
     cdef Status status = OVERTAKEN
     cdef int attempt = 0
-    while status == OVERTAKEN and attempt < MAX_MERGES and not is_cancelled(tasks, i):
+    while status == OVERTAKEN and attempt < MAX_MERGES and not is_cancelled(write.tasks, i):
         if attempt > 0:
-            wait_for_others(attempt, options.seed + <uint64_t> i)
-        status = _write_once(tasks, i, options, space)
+            wait_for_others(attempt, write.options.seed + <uint64_t> i)
+        status = _write_once(write, i, space)
         attempt += 1
     return status
 
 
-cdef struct Write:
-    Tasks* tasks
-    const WriteOptions* options
-
-
 cdef void _write_one(void* context, Py_ssize_t k, Workspace* space) noexcept nogil:
-    cdef Tasks* tasks = (<Write*> context).tasks
-    cdef const WriteOptions* options = (<Write*> context).options
+    cdef Write* write = <Write*> context
+    cdef Tasks* tasks = write.tasks
     cdef Py_ssize_t i = task_number(tasks, k)
-    cdef Task* task = &tasks.items[i]
     cdef Failure* failure
-    if task.empty or is_cancelled(tasks, i):
+    if tasks.items[i].empty or is_cancelled(tasks, i):
         return
     failure = begin_failure(space)
-    failure.status = _write_task(tasks, i, options, space)
+    failure.status = _write_task(write, i, space)
     if failure.status != OK:
         record_failure(tasks, i, failure)
+
+
+cdef void _write_overtaken(void* context, Py_ssize_t k, Workspace* space) noexcept nogil:
+    # Writes a chunk once more if that was found when others committed it.
+    cdef Tasks* tasks = (<Write*> context).tasks
+    cdef Task* task = &tasks.items[task_number(tasks, k)]
+    if task.overtaken:
+        task.overtaken = False
+        _write_one(context, k, space)
 
 
 cdef int write_chunks(
@@ -117,5 +117,9 @@ cdef int write_chunks(
     write.tasks = tasks
     write.options = options
     with nogil:
+        begin_commits(&write.commits, tasks, options)
         run_loop(_write_one, &write, tasks.n, 1, team)
+        end_commits(&write.commits)
+        if write.commits.n_overtaken > 0:
+            run_loop(_write_overtaken, &write, tasks.n, 1, team)
     return 0

@@ -28,10 +28,7 @@ from zarr.codecs._v2 import V2Codec
 from zarr.core.dtype.common import HasEndianness
 
 from zarrs import _core
-from zarrs.codecs import (
-    _blosc,
-    _registry,  # noqa: F401  (registers the native codecs)
-)
+from zarrs.codecs import _registry  # noqa: F401  (registers the native codecs)
 from zarrs.codecs._array_to_array import FILTERS, native_filter
 from zarrs.codecs._bytes_to_bytes import COMPRESSORS, native_bytes_codec, native_zarr_codec
 from zarrs.codecs._python_stages import NumcodecsStage, Step, ZarrStage, name_of
@@ -46,9 +43,6 @@ Segment = tuple[int, int, int]  # offset, unit and count of numbers in an item
 DType = np.dtype[Any]
 
 THREADED = ("blosc",)  # encoders that can use several threads for one chunk
-# Encoders, and compressors inside of Blosc, that take longer than the disk.
-SLOW = ("zstd", "deflate", "bz2", "lzma")
-SLOW_IN_BLOSC = tuple(_blosc.COMPRESSORS.index(name) for name in ("lz4hc", "zlib", "zstd"))
 WRITE_ORDERS = {
     "lexicographic": _core.WriteOrder.LEXICOGRAPHIC,
     "unordered": _core.WriteOrder.LEXICOGRAPHIC,
@@ -134,8 +128,6 @@ class Chain:
         Whether items are strings, or bytes, of variable length.
     threaded : bool
         Whether some encoder can use several threads for one chunk.
-    quick : bool
-        Whether chunks are encoded in less time than it takes to store them.
     """
 
     parts: tuple[Part, ...]
@@ -152,7 +144,6 @@ class Chain:
     by_shape: bool
     strings: bool
     threaded: bool
-    quick: bool
 
 
 def make_chain(
@@ -474,7 +465,6 @@ class _Builder:
             reader_shard = _shard(self.sharding, inner, inner.reader, self.validate)
             writer_shard = _shard(self.sharding, inner, inner.writer, self.validate)
         strings = self.strings and inner is None
-        is_python = any(part.python for part in self.parts)
         return Chain(
             parts=tuple(self.parts),
             reason=reason,
@@ -488,19 +478,13 @@ class _Builder:
             writer=_core.NativeChain(
                 self.stages, shard=writer_shard, strings=strings, keep=self.kept
             ),
-            python=is_python,
+            python=any(part.python for part in self.parts),
             by_shape=self.by_shape,
             strings=self.strings,
             threaded=(
                 inner.threaded if inner else any(name in THREADED for name, _ in self.stages)
             ),
-            quick=inner is None and not is_python and not any(map(_is_slow, self.stages)),
         )
-
-
-def _is_slow(stage: Stage) -> bool:
-    name, params = stage
-    return name in SLOW or (name == "blosc" and params[0] in SLOW_IN_BLOSC)
 
 
 def _reader(

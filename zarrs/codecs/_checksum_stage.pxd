@@ -59,8 +59,10 @@ cdef inline Status strip_checksum(
 cdef inline void add_checksum(
     const Stage* stage, const uint8_t* src, size_t n, uint8_t* dst,
 ) noexcept nogil:
-    """Write the data with their checksum; there is room for both."""
+    """Write the data with their checksum; there is room for both. ``src`` may be their place."""
     cdef uint32_t checksum = stage.codec.extend(&stage.params, stage.codec.first, src, n)
     cdef bint at_start = stage.params.v[AT_START] != 0
-    memcpy(dst + (CHECKSUM_SIZE if at_start else 0), src, n)
+    cdef uint8_t* place = dst + CHECKSUM_SIZE if at_start else dst
+    if place != src:
+        memcpy(place, src, n)
     store_checksum(checksum, dst if at_start else dst + n)

@@ -389,32 +389,62 @@ cdef size_t encoded_bound(const ChainSpec* chain, size_t n) noexcept nogil:
     return n + chain.tail if n > 0 else 0
 
 
+cdef uint8_t* _with_room_after(
+    Workspace* space, const uint8_t* data, size_t n,
+) noexcept nogil:
+    # The scratch that begins with `data`, if a checksum has room in it after them; else NULL.
+    cdef Buffer* buffer = &space.chunk
+    cdef int k
+    for k in range(2):
+        if buffer.data != data:
+            buffer = &space.stages[k]
+    return buffer.data if buffer.data == data and n + CHECKSUM_SIZE <= buffer.capacity else NULL
+
+
+cdef Status _add_checksum(
+    const Stage* stage, Workspace* space, Buffer* target, const uint8_t** data, size_t* n,
+) noexcept nogil:
+    # The bytes stay where they are, if that can be.
+    cdef uint8_t* dst = NULL
+    if not stage.params.v[AT_START]:
+        dst = _with_room_after(space, data[0], n[0])
+    if dst == NULL:
+        dst = reserve(target, n[0] + CHECKSUM_SIZE)
+    if dst == NULL:
+        return NO_MEMORY
+    add_checksum(stage, data[0], n[0], dst)
+    data[0] = dst
+    n[0] += CHECKSUM_SIZE
+    return OK
+
+
 cdef Status _encode_stage(
     const Stage* stage, Workspace* space, Buffer* target, int inner_threads,
     const uint8_t** data, size_t* n,
 ) noexcept nogil:
     cdef size_t capacity = _stage_bound(stage, n[0])
     cdef size_t written = 0
-    cdef uint8_t* dst = reserve(target, capacity)
+    cdef uint8_t* dst
     cdef Params params = stage.params
     cdef Status status = OK
-    if dst == NULL or (capacity == 0 and n[0] > 0):
+    if capacity == 0 and n[0] > 0:
         return NO_MEMORY
     if stage.codec.kind == CHECKSUM:
-        add_checksum(stage, data[0], n[0], dst)
-        written = capacity
-    else:
-        params.v[THREADS_PARAM] = inner_threads
+        return _add_checksum(stage, space, target, data, n)
+    dst = reserve(target, capacity)
+    if dst == NULL:
+        return NO_MEMORY
+    params.v[THREADS_PARAM] = inner_threads
+    status = stage.codec.encode(&params, &space.encoders[stage.slot], data[0], n[0],
+                                dst, capacity, &written, &space.failure)
+    if status == NO_ROOM:
+        capacity = written
+        dst = reserve(target, capacity)
+        if dst == NULL:
+            _give_up(stage, &space.encoders[stage.slot], &space.failure)
+            return NO_MEMORY
         status = stage.codec.encode(&params, &space.encoders[stage.slot], data[0], n[0],
                                     dst, capacity, &written, &space.failure)
-        if status == NO_ROOM:
-            capacity = written
-            dst = reserve(target, capacity)
-            if dst == NULL:
-                _give_up(stage, &space.encoders[stage.slot], &space.failure)
-                return NO_MEMORY
-            status = stage.codec.encode(&params, &space.encoders[stage.slot], data[0], n[0],
-                                        dst, capacity, &written, &space.failure)
     data[0] = dst
     n[0] = written
     return status
@@ -428,11 +458,12 @@ cdef Status encode_chunk(
     MISSING if a codec says that there is nothing to store.
     """
     cdef Status status = OK
+    cdef Buffer* target
     cdef int k
     for k in range(chain.n_stages):
         space.failure.stage = k
-        status = _encode_stage(&chain.stages[k], space, &space.stages[k & 1], inner_threads, data,
-                               n)
+        target = &space.stages[1 if data[0] == space.stages[0].data else 0]
+        status = _encode_stage(&chain.stages[k], space, target, inner_threads, data, n)
         if status != OK:
             data[0] = NULL
             break

@@ -25,6 +25,8 @@ def write(
     threads: int,
     inner_threads: int,
     keep_empty: bool,
+    waiting: int = 0,
+    patience: int = 0,
     fetched: list[tuple[int, bool, Buffer | None]] | None = None,
     call: object = None,
 ) -> None: ...

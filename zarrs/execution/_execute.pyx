@@ -76,7 +76,7 @@ def read(
 
 def write(
     Plan plan, NativeChain chain, Layout layout, int threads, int inner_threads, bint keep_empty,
-    list fetched=None, call=None,
+    int waiting=0, Py_ssize_t patience=0, list fetched=None, call=None,
 ) -> None:
     """Write a plan's array into its chunks; the outcome is in the plan.
 
@@ -86,6 +86,10 @@ def write(
         Chunks encoded at the same time, and threads inside a codec that can use them.
     keep_empty : bool
         Whether chunks of nothing but the fill value are stored.
+    waiting : int, optional
+        Threads beside those that commit new files, which are started if that blocks ...
+    patience : int, optional
+        ... for longer than this, in microseconds.
     fetched : list of (int, bool, Buffer or None), optional
         As for `read`: the tasks to run and what is stored of those that are merged.
     call : Call, optional
@@ -97,6 +101,8 @@ def write(
     cdef WriteOptions options
     options.keep_empty = keep_empty
     options.inner_threads = inner_threads
+    options.waiting = waiting
+    options.patience = patience
     options.seed = int.from_bytes(os.urandom(8), "little")
     if chain.shard is not None:
         prepare_inner_order(chain.shard)

@@ -77,7 +77,10 @@ class Job:
     inner_threads : int
         Of a write: threads inside a codec that can use them.
     waiting : int
-        Of a write: threads that come on top where all are granted, as so many wait for the disk.
+        Of a write: threads beside those that commit new files where that blocks (if all threads
+        are granted, so that other calls have none) ...
+    patience : int
+        ... for longer than this, in microseconds.
     keep_empty : bool
         Of a write: whether chunks of nothing but the fill value are stored.
     """
@@ -93,6 +96,7 @@ class Job:
     writing: bool
     inner_threads: int = 1
     waiting: int = 0
+    patience: int = 0
     keep_empty: bool = False
 
     @property
@@ -100,9 +104,10 @@ class Job:
         """Whether to run this takes no longer than to have another thread do it."""
         return is_tiny(self.plan, self.chain, self.size)
 
-    def run(self, threads: int, **chosen: Any) -> None:
+    def run(self, threads: int, waiting: int = 0, **chosen: Any) -> None:
         """Run the native loop with a number of threads, the calling one among them.
 
+        Of a write, files are committed by so many that wait, beside those.
         Keyword arguments say what was fetched, or what else is to be run, as for
         `zarrs.execution._execute.read`.
         """
@@ -114,6 +119,8 @@ class Job:
                 threads,
                 self.inner_threads,
                 self.keep_empty,
+                waiting,
+                self.patience,
                 call=self.call,
                 **chosen,
             )
@@ -126,15 +133,13 @@ class Job:
         """Run in the calling thread, with the threads the process's budget allows."""
         budget = _threads.budget()
         granted = _threads.claim(self.threads, limit)
-        waiting = self.waiting if granted == self.threads else 0
         try:
             _threads.begin_loop(granted)
-            self.run(_threads.team_size(granted) + waiting, **chosen)
+            waiting = self.waiting if granted == self.threads else 0
+            self.run(_threads.team_size(granted), waiting, **chosen)
         finally:
             if granted > 1:
-                _threads.end_loop(
-                    is_larger=waiting > 0
-                )  # first, or else the next caller's team comes on top
+                _threads.end_loop()  # first, or else the next caller's team comes on top
             budget.release(granted)
 
     def execute_kept(self, limit: int) -> None:

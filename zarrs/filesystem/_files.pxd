@@ -50,9 +50,9 @@ cdef Status commit_file(
 
 cdef void abandon_file(NewFile* file) noexcept nogil
 
-cdef Status replace_file(
-    const char* path, const FileOptions* options, const Input* old, const uint8_t* data, size_t n,
-    uint64_t nonce, Failure* failure) noexcept nogil
+cdef Status write_file(
+    const char* path, const FileOptions* options, const uint8_t* data, size_t n, uint64_t nonce,
+    NewFile* file, Failure* failure) noexcept nogil
 
 cdef Status remove_file(
     const char* path, const Input* old, Failure* failure) noexcept nogil

@@ -601,26 +601,21 @@ cdef void abandon_file(NewFile* file) noexcept nogil:
     file.fd = -1
 
 
-cdef Status replace_file(
-    const char* path, const FileOptions* options, const Input* old, const uint8_t* data, size_t n,
-    uint64_t nonce, Failure* failure,
+cdef Status write_file(
+    const char* path, const FileOptions* options, const uint8_t* data, size_t n, uint64_t nonce,
+    NewFile* file, Failure* failure,
 ) noexcept nogil:
-    """Put ``data`` in the place of the file ``path``, making directories as needed.
-
-    See ``commit_file``.
-    """
-    cdef NewFile file
-    cdef Status status = create_file(path, options, nonce, &file, failure)
+    """Begin a file with all that it is to hold; see ``create_file``."""
+    cdef Status status = create_file(path, options, nonce, file, failure)
     if status != OK:
         return status
     # Nothing comes after: gathering it in a block would only copy it.
     if file.direct:
-        status = append_file(&file, data, n, failure)
+        status = append_file(file, data, n, failure)
     else:
-        status = _write_all(&file, data, n, failure)
-    if status == OK:
-        return commit_file(&file, path, old, failure)
-    abandon_file(&file)
+        status = _write_all(file, data, n, failure)
+    if status != OK:
+        abandon_file(file)
     return status
 
 

@@ -274,17 +274,10 @@ def begin_loop(granted: int) -> None:
         state.kept = 1
 
 
-def end_loop(*, is_larger: bool) -> None:
-    """End the calling thread's OpenMP team.
-
-    The first thread keeps its own, unless that ``is_larger`` than the threads that were granted.
-    """
-    state = _state
-    if state.keeper != threading.get_ident():
+def end_loop() -> None:
+    """End the calling thread's OpenMP team, unless this is the first thread."""
+    if _state.keeper != threading.get_ident():
         _loop.release_team()
-    elif is_larger:
-        _loop.release_team()
-        state.kept = 1
 
 
 def team_size(granted: int) -> int:

@@ -38,17 +38,22 @@ from zarrs._core cimport (
 from zarrs.chunks._read_chunks cimport open_task
 from zarrs.chunks._write cimport encode_region, keep_encoded
 from zarrs.codecs._chunk cimport encode_chunk
+from zarrs.filesystem._commits cimport (
+    Commits,
+    begin_commits,
+    commit,
+    end_commits,
+    write_and_commit,
+)
 from zarrs.filesystem._files cimport (
     MAX_MERGES,
     NewFile,
     abandon_file,
     append_file,
     close_input,
-    commit_file,
     create_file,
     patch_file,
     remove_file,
-    replace_file,
     view_input,
     wait_for_others,
 )
@@ -123,7 +128,6 @@ cdef struct ShardWrite:
     const ChainSpec* chain
     Input file  # of the old shard, as long as the new one is written
     bint merges  # whether anything of the old shard may survive
-    bint is_overtaken  # another process has replaced it
     Input old  # the bytes of the old shard
     uint8_t* decoded  # the memory behind it, if it had to be decoded as a whole
     Entry* index  # of the old shard; NULL: nothing of it survives
@@ -142,6 +146,7 @@ cdef struct ShardWrite:
     Py_ssize_t calls  # threads that asked for appending; above 0: one is appending, and looks again
     Py_ssize_t left  # touched inner chunks that have not been encoded yet
     bint is_closed  # stored, or given up
+    Commits* commits  # of the wave
 
 
 cdef Status _put(Sink* sink, const uint8_t* data, size_t n, Failure* failure) noexcept nogil:
@@ -460,7 +465,7 @@ cdef Status _store_joined(
     cdef const uint8_t* data = NULL
     cdef size_t n = 0
     cdef bint owned = False
-    cdef const Input* old = &shard.file if shard.merges else NULL
+    cdef Input* old = &shard.file if shard.merges else NULL
     cdef Status status = _join(shard, space, options, &data, &n, &owned)
     if status != OK:
         return status
@@ -474,8 +479,9 @@ cdef Status _store_joined(
     elif data == NULL:
         status = remove_file(task.path, old, &space.failure)
     else:
-        status = replace_file(task.path, &tasks.files, old, data, n,
-                              options.seed + <uint64_t> shard.task, &space.failure)
+        status = write_and_commit(shard.commits, shard.task, data, n,
+                                  options.seed + <uint64_t> shard.task, old, False,
+                                  &space.failure)
     if owned:
         free(<void*> data)
     return status
@@ -484,7 +490,7 @@ cdef Status _store_joined(
 cdef Status _finish_file(ShardWrite* shard, Failure* failure) noexcept nogil:
     # Writes the index and puts the new shard in the place of the old one.
     cdef const ShardSpec* spec = shard.chain.shard
-    cdef const Input* old = &shard.file if shard.merges else NULL
+    cdef Input* old = &shard.file if shard.merges else NULL
     cdef Py_ssize_t size = index_size(spec, shard.n)
     cdef bint holds_something = False
     cdef uint8_t* encoded
@@ -505,13 +511,13 @@ cdef Status _finish_file(ShardWrite* shard, Failure* failure) noexcept nogil:
     free(encoded)
     if status == OK:
         shard.sink.is_open = False
-        status = commit_file(&shard.sink.file, shard.sink.path, old, failure)
+        status = commit(shard.commits, shard.task, &shard.sink.file, old, False, failure)
     return status
 
 
 cdef void _give_up(Tasks* tasks, ShardWrite* shard, const Failure* failure) noexcept nogil:
     if failure.status == OVERTAKEN:
-        shard.is_overtaken = True
+        tasks.items[shard.task].overtaken = True
     else:
         record_failure(tasks, shard.task, failure)
 
@@ -671,8 +677,9 @@ cdef Py_ssize_t _next_attempt(
     cdef Py_ssize_t i
     cdef Failure failure
     for i in range(n):
-        if not shards[i].is_overtaken:
+        if not tasks.items[shards[i].task].overtaken:
             continue
+        tasks.items[shards[i].task].overtaken = False
         if attempt < MAX_MERGES:
             _prepare(tasks, shards[i].task, &shards[again], options)
             again += 1
@@ -691,6 +698,7 @@ cdef int _write_wave(
     Tasks* tasks, ShardWrite* shards, Py_ssize_t n, const WriteOptions* options, const Team* team,
 ) except -1:
     cdef Wave wave
+    cdef Commits commits
     cdef Py_ssize_t* orders[WAVE_SHARDS]
     cdef Py_ssize_t n_orders = 0
     cdef Py_ssize_t i, together
@@ -708,7 +716,9 @@ cdef int _write_wave(
                 short_of_memory = short_of_memory or orders[n_orders] == NULL
                 n_orders += 1
             shards[i].order = orders[n_orders - 1]
+            shards[i].commits = &commits
         if not short_of_memory:
+            begin_commits(&commits, tasks, options)
             run_loop(_open_one, &wave, n, 1, team)
             wave.first[0] = 0
             for i in range(n):
@@ -716,6 +726,7 @@ cdef int _write_wave(
             together = max(<int64_t> 1, TOGETHER // max(
                 <int64_t> 1, tasks.chain.shard.inner_nbytes))
             run_loop(_write_one, &wave, wave.first[n], together, team)
+            end_commits(&commits)
         for i in range(n):
             _end_shard(&shards[i])
         for i in range(n_orders):
