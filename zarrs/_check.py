@@ -70,12 +70,17 @@ def check(
     2 of 4 chunks stored in 1 array: 32 bytes
     sound
     """
-    arrays = [StoredArray(array) for array in _arrays_of(node)]
+    return check_arrays(_arrays_of(node), repair=repair, progress=progress)
+
+
+def check_arrays(arrays: Iterable[zarr.Array[Any]], *, repair: bool, progress: bool) -> CheckReport:
+    """Look at everything that is stored of some arrays, as `check` does."""
+    stored = [StoredArray(array) for array in arrays]
     if repair:
-        for array in arrays:
+        for array in stored:
             array.refuse_if_fixed()
     with _progress_bar(progress) as begin:
-        seen = [_look_at(array, repair, begin) for array in arrays]
+        seen = [_look_at(array, repair, begin) for array in stored]
     return CheckReport(
         findings=tuple(finding for one in seen for finding in one.findings()),
         missing=Missing(tuple(one.absent for one in seen)),
@@ -93,8 +98,8 @@ def _arrays_of(node: Any) -> list[zarr.Array[Any]]:
     if isinstance(node, zarr.Array):
         return [node]
     if isinstance(node, zarr.Group):
-        members = sorted(node.members(max_depth=None), key=lambda member: member[0])
-        return [member for _, member in members if isinstance(member, zarr.Array)]
+        members = dict(node.members(max_depth=None))  # a store may list a name twice
+        return [one for _, one in sorted(members.items()) if isinstance(one, zarr.Array)]
     raise TypeError(
         f"check() takes a zarr.Array or a zarr.Group, not {type(node).__name__}: "
         "pass what zarr.open(...) returns for the stored data"

@@ -1,11 +1,13 @@
 """``zarrs check``: what zarrs.check finds, as lines, as JSON and as an exit code."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import zarr
 from commands import Typed, files_of
+from zarr.storage import LocalStore
 
 
 @pytest.fixture
@@ -63,6 +65,20 @@ def test_repair(typed: Typed, damaged: Path) -> None:
     expected = np.arange(48).reshape(24, 2)
     expected[6:8] = 0
     assert np.array_equal(array[:], expected)
+
+
+def test_a_group_is_listed_once(typed: Typed, group: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes requests, in the store of a cloud."""
+    listed: list[str] = []
+    list_dir = LocalStore.list_dir
+
+    def counting(store: LocalStore, prefix: str) -> Any:
+        listed.append(prefix)
+        return list_dir(store, prefix)
+
+    monkeypatch.setattr(LocalStore, "list_dir", counting)
+    assert typed("check", group).lines[1:] == ["sound"]
+    assert sorted(listed) == ["", "air"]
 
 
 def test_repair_of_what_cannot_be_changed(typed: Typed, tmp_path: Path) -> None:

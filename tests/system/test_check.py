@@ -212,6 +212,25 @@ def test_whatever_pipeline_an_array_has(tmp_path: Path) -> None:
     assert "Batched" in type(theirs.async_array.codec_pipeline).__name__
 
 
+def test_names_that_a_store_lists_twice() -> None:
+    """Each array is looked at, and told of, once."""
+
+    class Twice(AsyncOnly):
+        async def list_dir(self, prefix: str) -> Any:
+            async for name in super().list_dir(prefix):
+                yield name
+                yield name
+
+    store = Twice()
+    group = zarr.create_group(store)
+    for path in ("a", "b/c"):
+        group.create_array(path, shape=(2,), chunks=(2,), dtype="i4", compressors=None)[...] = 1
+        store.held[f"{path}/c/0"] = b"too few"
+    report = zarrs.check(group)
+    assert report.arrays == 2
+    assert kinds(report) == [("damaged", "a/c/0", None), ("damaged", "b/c/c/0", None)]
+
+
 @pytest.mark.parametrize("node", [None, 5, "path", {}, np.zeros(3)])
 def test_neither_array_nor_group(node: Any) -> None:
     with pytest.raises(TypeError, match=r"takes a zarr\.Array or a zarr\.Group, not"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zarrs._check import check as check_node
+from zarrs._check import check_arrays
 from zarrs.cli._errors import CommandError, ExitCode
 from zarrs.cli._output import err, one_line, say, say_json
 from zarrs.cli._paths import PathArgument, StorageOptions, arrays_of, open_node
@@ -32,9 +32,9 @@ def check(
     Nothing is changed without --repair. The exit code is 1 if there is a fault, repaired or not.
     """
     node = open_node(path, storage_options, mode="r+" if repair else "r")
-    arrays_of(node, path)  # or nothing would be found to be sound
+    arrays = arrays_of(node, path).values()
     try:
-        report = check_node(node, repair=repair, progress=err.is_terminal)
+        report = check_arrays(arrays, repair=repair, progress=err.is_terminal)
     except ValueError as error:
         if not repair:
             raise
