@@ -1,6 +1,8 @@
 """What cannot be copied is refused before anything is written, and says why."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import numcodecs
 import numpy as np
 import pytest
 import zarr
-from helpers import assert_same, stock_read, stored_files
+from helpers import assert_same, emit, run_child, stock_read, stored_files
 from zarr.codecs import BytesCodec, GzipCodec, TransposeCodec
 from zarr.codecs import numcodecs as wrapped
 from zarr.storage import LocalStore, MemoryStore, StorePath
@@ -116,11 +118,32 @@ def test_targets_that_cannot_be_written_to(source: Any, tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "no directory"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may do anything")
-def test_no_right_to_write(source: Any, tmp_path: Path) -> None:
-    (tmp_path / "fixed").mkdir(mode=0o500)
-    with pytest.raises(PermissionError):
-        zarrs.copy(source, tmp_path / "fixed/b")
+def child_without_rights(directory: str) -> None:
+    source = zarr.create_array({}, data=np.arange(6), chunks=(2,))
+    zarrs.copy(source, f"{directory}/open/a", chunks=3)  # all is loaded that must be, ...
+    if os.getuid() == 0:
+        os.setuid(65534)  # ... which this one may not read
+    for name in ("fixed", "open"):
+        try:
+            zarrs.copy(source, f"{directory}/{name}/b", chunks=3)
+        except PermissionError as error:
+            emit(str(error.filename))
+
+
+def test_no_right_to_write() -> None:
+    """Root, who may do anything, becomes somebody else for that."""
+    directory = Path(tempfile.mkdtemp(dir="/tmp"))  # pytest's own are not for others
+    try:
+        directory.chmod(0o755)
+        for name, mode in (("fixed", 0o555), ("open", 0o777)):
+            (directory / name).mkdir()
+            (directory / name).chmod(mode)
+        said = run_child(child_without_rights, str(directory)).check()
+        assert said == [str(directory / "fixed/b")]
+        assert list((directory / "fixed").iterdir()) == []
+        assert_same(stock_read(directory / "open/b"), np.arange(6))
+    finally:
+        shutil.rmtree(directory)
 
 
 def test_storage_options_for_a_path(source: Any, tmp_path: Path) -> None:
