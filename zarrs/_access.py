@@ -95,7 +95,8 @@ class Access:
         if self._chain.reason:
             raise NoAccessError(self._chain.reason)
         if self._chain.python:
-            raise NoAccessError("codecs in Python run on zarr's event loop")
+            names = ", ".join(part.name for part in self._chain.parts if part.python)
+            raise NoAccessError(f"codecs in Python run there: {names}")
         if self._chain.by_shape and not all(isinstance(one, int) for one in chunks):
             raise NoAccessError("each shape of chunks has codecs of its own")
         self._itemsize = self.dtype.itemsize if self._chain.strings else self._chain.dtype.itemsize
@@ -111,8 +112,9 @@ class Access:
             )
         except (ValueError, OverflowError) as error:
             raise NoAccessError(str(error)) from error
-        if self.grid.largest > MAX_CHUNK_BYTES // max(self._itemsize, 1):
-            raise NoAccessError("chunks are too big for native code")
+        size = self.grid.largest * self._itemsize
+        if size > MAX_CHUNK_BYTES:
+            raise NoAccessError(f"a chunk of {size} bytes is too big for native code")
         # Of arrays that this makes itself, if they are all alike.
         self._layout: Layout | None = None
         if not self._chain.strings:

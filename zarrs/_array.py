@@ -417,7 +417,7 @@ def access_to(
     """
     pipeline = array.codec_pipeline
     if type(pipeline) is not ZarrsCodecPipeline:
-        raise NoAccessError(f"the array has a pipeline of its own, {type(pipeline).__name__}")
+        raise NoAccessError(f"the array has another pipeline, {type(pipeline).__name__}")
     return Access(array, metadata, pipeline.planner, cache)
 
 

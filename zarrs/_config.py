@@ -140,7 +140,7 @@ def read_concurrency() -> int:
     try:
         return _count("async.concurrency") or MAX_CONCURRENCY
     except ValueError as error:
-        warnings.warn(f"{error}; {DEFAULT_CONCURRENCY} requests at a time", stacklevel=2)
+        warnings.warn(f"{error}; zarr's default, {DEFAULT_CONCURRENCY}, is used", stacklevel=2)
         return DEFAULT_CONCURRENCY
 
 
@@ -152,7 +152,7 @@ def read_recycled_bytes() -> int:
     try:
         return _recycled_bytes()
     except ValueError as error:
-        warnings.warn(f"{error}; {DEFAULT_RECYCLED_BYTES} are kept", stacklevel=2)
+        warnings.warn(f"{error}; the default, {DEFAULT_RECYCLED_BYTES}, is used", stacklevel=2)
         return DEFAULT_RECYCLED_BYTES
 
 

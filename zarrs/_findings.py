@@ -203,7 +203,7 @@ class CheckReport:
             If there is no such kind.
         """
         if kind not in KINDS:
-            raise ValueError(f"there is no kind {kind!r} of findings: {', '.join(KINDS)}")
+            raise ValueError(f"kind must be one of {', '.join(map(repr, KINDS))}, not {kind!r}")
         if kind == "missing":
             return self.missing
         return tuple(finding for finding in self.findings if finding.kind == kind)

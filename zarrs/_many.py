@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 NumPyArray = np.ndarray[Any, Any]
 
+MAX_SHOWN = 3  # shapes in an error
+
 
 def allocate_many(
     shapes: Sequence[tuple[int, ...]],
@@ -48,12 +50,18 @@ def allocate_many(
         return result, [result[i, ...] for i in range(len(shapes))]
     if isinstance(out, list | tuple):
         if len(out) != len(shapes):
-            raise ValueError(f"expected {len(shapes)} arrays in out, found {len(out)}")
-        pairs = zip(out, shapes, strict=True)
-        return out, [_memory_of(one, shape, dtype) for one, shape in pairs]
+            raise ValueError(
+                f"expected {len(shapes)} arrays in out, one for each selection, found {len(out)}"
+            )
+        pairs = enumerate(zip(out, shapes, strict=True))
+        return out, [_memory_of(one, shape, dtype, f"out[{i}]") for i, (one, shape) in pairs]
     if not are_equal:
-        raise ValueError("the selections have several shapes, so out must be a list of arrays")
-    array = _memory_of(out, (len(shapes), *shapes[0]), dtype)
+        found = ", ".join(map(str, list(dict.fromkeys(shapes))[:MAX_SHOWN]))
+        raise ValueError(
+            "out must be a list of arrays, one for each selection, as these have no shape in "
+            f"common: {found or 'there are none'}"
+        )
+    array = _memory_of(out, (len(shapes), *shapes[0]), dtype, "out")
     return out, [array[i, ...] for i in range(len(shapes))]
 
 
@@ -80,14 +88,16 @@ def put_many(parts: list[Any], out: Any = None) -> Any:
     return result
 
 
-def _memory_of(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NumPyArray:
+def _memory_of(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> NumPyArray:
     array = np.asarray(out)
     if array.size > 0 and not np.may_share_memory(array, np.asarray(out)):
-        raise TypeError(f"out is a {type(out).__name__}, whose memory NumPy cannot use")
+        raise TypeError(
+            f"{name} is a {type(out).__name__}, whose memory NumPy cannot use: pass a NumPy array"
+        )
     if array.dtype != dtype:
-        raise TypeError(f"expected out of data type {dtype}, found {array.dtype}")
+        raise TypeError(f"expected {name} of data type {dtype}, found {array.dtype}")
     if array.shape != shape:
-        raise ValueError(f"expected out of shape {shape}, found {array.shape}")
+        raise ValueError(f"expected {name} of shape {shape}, found {array.shape}")
     if not array.flags.writeable:
-        raise ValueError("out is read-only")
+        raise ValueError(f"{name} is read-only: pass an array that can be written to")
     return array

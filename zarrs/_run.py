@@ -212,12 +212,13 @@ def warn_of_store(store: Any, options: Options) -> None:
     if options.lock_files and directory_at(location(store)) is None and not is_immediate(store):
         warnings.warn(
             f"codec_pipeline.lock_files is on, but {type(store).__name__} writes no local files: "
-            "other processes are not kept from writing the same chunks",
+            "other processes are not kept from writing the same chunks, so let each chunk have one "
+            "writer",
             stacklevel=2,
         )
     if options.fsync is True and isinstance(innermost(store), LocalStore):
         warnings.warn(
             "codec_pipeline.fsync is on, but zarr's own store writes these chunks: "
-            "they are not synced",
+            "they are not synced; os.sync() does that afterwards",
             stacklevel=2,
         )

@@ -207,9 +207,13 @@ class StoredArray:
         """Raise ValueError if nothing can be deleted."""
         name = f"array {self.path or str(self._store)!r}"
         if self._store.read_only:
-            raise ValueError(f"{name} cannot be repaired: its store is read-only")
+            raise ValueError(
+                f"{name} cannot be repaired: its store is read-only, so open it with mode='r+'"
+            )
         if not self._store.supports_deletes:
-            raise ValueError(f"{name} cannot be repaired: its store cannot delete")
+            raise ValueError(
+                f"{name} cannot be repaired: its store cannot delete, so copy it to another one"
+            )
 
     # Which chunks there are.
 
@@ -259,7 +263,8 @@ class StoredArray:
             return run_coroutine(self._store.getsize(key))
         status = os.stat(self._root + key)
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "there is something else in the place of the file", key)
+            found = "a directory" if stat.S_ISDIR(status.st_mode) else "neither file nor directory"
+            raise OSError(errno.EINVAL, f"expected a file, found {found}", key)
         return status.st_size
 
     def _part(self, key: str, start: int, stop: int) -> bytes:

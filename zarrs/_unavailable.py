@@ -96,7 +96,10 @@ def message() -> str:
 
 def _advice() -> str:
     if isinstance(reason, Warning):
-        return "It is an error since warnings are."
+        return (
+            "Warnings are errors here, as with python -W error: mend what this one tells of, or "
+            "let it be a warning"
+        )
     for package, least in REQUIRED.items():
         needed = f"{package}>={'.'.join(map(str, least))}"
         found = version_of(package)

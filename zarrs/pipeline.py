@@ -18,7 +18,7 @@ from zarrs import _run
 from zarrs._config import Options, read_options
 from zarrs._planner import BatchInfo, Planner
 from zarrs.execution._job import Job
-from zarrs.runtime._errors import NotNativeError
+from zarrs.runtime._errors import NotNativeError, split_key
 from zarrs.runtime._task_group import until_done
 from zarrs.runtime._turns import is_loop_waiting
 from zarrs.storage._kept import writing
@@ -187,7 +187,7 @@ class ZarrsCodecPipeline(CodecPipeline):
             return tuple(results[i] for i in sorted(results))
         job = self.planner.plan_read(batch, out, drop_axes)
         if isinstance(job, str):
-            self._refuse_if_strict(job)
+            self._refuse_if_strict(batch, "reading", job)
             return await self._zarr.read(batch, out, drop_axes)
         await _run.read(job, self.options)
         return job.plan.results(PRESENT, MISSING)
@@ -234,7 +234,7 @@ class ZarrsCodecPipeline(CodecPipeline):
             return
         job = self.planner.plan_write(batch, value, drop_axes)
         if isinstance(job, str):
-            self._refuse_if_strict(job)
+            self._refuse_if_strict(batch, "writing", job)
             await self._leave_to_zarr(batch, value, drop_axes)
             return
         await _run.write(job, self.options)
@@ -272,6 +272,18 @@ class ZarrsCodecPipeline(CodecPipeline):
             else:
                 await setter.set(spec.prototype.buffer.from_bytes(encoded))
 
-    def _refuse_if_strict(self, reason: str) -> None:
+    def _refuse_if_strict(self, batch: BatchInfo, doing: str, reason: str) -> None:
         if self.options.strict:
-            raise NotNativeError(f"{reason} (and codec_pipeline.strict is set)")
+            raise NotNativeError(
+                f"{doing} {_place_of(batch)} is not native: {reason}; zarr's own pipeline would do "
+                "it, but codec_pipeline.strict is on"
+            )
+
+
+def _place_of(batch: BatchInfo) -> str:
+    # The first chunk of a call.
+    place, spec, *_ = batch[0]
+    if not isinstance(place, StorePath):  # but zarr's own sharding codec
+        return "an inner chunk of a shard"
+    array, chunk = split_key(place.path, len(spec.shape))
+    return f"chunk {chunk!r} of array {array or str(place.store)!r}"

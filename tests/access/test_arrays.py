@@ -586,7 +586,7 @@ def test_codecs_in_python(tmp_path: Path) -> None:
     access = zarrs.explain(array).access
     assert access is not None
     assert not access.native
-    assert "codecs in Python" in str(access)
+    assert "codecs in Python run there: own.reverse.sync" in str(access)
 
 
 def test_what_is_not_native_is_done_by_zarr(tmp_path: Path) -> None:

@@ -266,12 +266,25 @@ def _read_only() -> np.ndarray:
 @pytest.mark.parametrize(
     ("out", "error", "match"),
     [
-        (np.zeros((2, 3, 29), "<i4"), ValueError, "of shape"),
-        (np.zeros((2, 3, 30), "<f4"), TypeError, "of data type int32, found float32"),
+        (
+            np.zeros((2, 3, 29), "<i4"),
+            ValueError,
+            r"^expected out of shape \(2, 3, 30\), found \(2, 3, 29\)",
+        ),
+        (np.zeros((2, 3, 30), "<f4"), TypeError, "^expected out of data type int32, found float32"),
         (np.zeros((2, 3, 30), ">i4"), TypeError, "of data type int32, found >i4"),
-        ([np.zeros((3, 30), "<i4")], ValueError, "expected 2 arrays in out, found 1"),
-        (range(5), TypeError, "memory NumPy cannot use"),
-        (_read_only(), ValueError, "read-only"),
+        (
+            [np.zeros((3, 30), "<i4")],
+            ValueError,
+            "expected 2 arrays in out, one for each selection, found 1",
+        ),
+        (
+            [np.zeros((3, 30), "<i4"), np.zeros(3, "<i4")],
+            ValueError,
+            r"^expected out\[1\] of shape",
+        ),
+        (range(5), TypeError, "^out is a range, whose memory NumPy cannot use: pass a NumPy array"),
+        (_read_only(), ValueError, "^out is read-only: pass an array"),
     ],
 )
 def test_bad_out(array: zarrs.Array, out: Any, error: type[Exception], match: str) -> None:
@@ -280,7 +293,9 @@ def test_bad_out(array: zarrs.Array, out: Any, error: type[Exception], match: st
 
 
 def test_one_array_for_several_shapes(array: zarrs.Array) -> None:
-    with pytest.raises(ValueError, match="out must be a list"):
+    with pytest.raises(
+        ValueError, match=r"out must be a list of arrays, .*common: \(3, 30\), \(1, 30\)"
+    ):
         array.read_many([slice(2, 5), slice(4, 5)], out=np.zeros((2, 3, 30), "<i4"))
 
 

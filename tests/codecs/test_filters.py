@@ -469,8 +469,8 @@ REFUSED = [
     (Delta("c8"), "c8", "complex64"),
     (Delta("bool"), "bool", "bool"),
     (Delta("M8[s]"), "M8[s]", "datetime64"),
-    (FixedScaleOffset(0, 10, "i4"), "i4", "other types"),
-    (FixedScaleOffset(0, 2.5, "i4"), "i4", "other types"),
+    (FixedScaleOffset(0, 10, "i4"), "i4", "other data types than the native codec"),
+    (FixedScaleOffset(0, 2.5, "i4"), "i4", "other data types than the native codec"),
     (FixedScaleOffset(2**60, 1, "f8"), "f8", "not exact"),
     (FixedScaleOffset(1e39, 1, "f4"), "f4", "not finite"),
     (FixedScaleOffset(float("nan"), 1, "f4"), "f4", "not finite"),
@@ -500,13 +500,13 @@ def test_refused_of_zarr() -> None:
     for codec, dtype, reason in [
         (CastValue(data_type="int16"), ">f4", "byte order"),
         (CastValue(data_type="int16"), "c8", "complex64"),
-        (cast(data_type="int16", rounding="up"), "f4", "rounds 'up'"),
-        (CastValue(data_type="int16", scalar_map={"encode": {nan: 99999}}), "f4", "judge"),
+        (cast(data_type="int16", rounding="up"), "f4", "rounding 'up'"),
+        (CastValue(data_type="int16", scalar_map={"encode": {nan: 99999}}), "f4", "configuration"),
         (CastValue(data_type="int16", scalar_map={"encode": {0.1: 9}}), "f2", "between"),
         (cast(data_type="uint8", scalar_map={"decode": many}), "f4", "64"),
         (ScaleOffset(offset=1), "i8", "wraps"),
         (ScaleOffset(scale=0), "f4", "scale is 0"),
-        (ScaleOffset(offset=1.5), "i4", "judge"),
+        (ScaleOffset(offset=1.5), "i4", "does not take its configuration"),
         (ScaleOffset(offset="NaN"), "f4", "not finite"),
     ]:
         assert reason in str(native_filter(codec, np.dtype(dtype))), codec

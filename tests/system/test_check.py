@@ -649,6 +649,19 @@ def test_other_indexes_are_left_to_zarr(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------- in Python
 
 
+@pytest.mark.parametrize("what", ["a directory", "neither file nor directory"])
+def test_something_else_in_the_place_of_a_chunk(tmp_path: Path, what: str) -> None:
+    plain(tmp_path)
+    place = tmp_path / "c/0/0"
+    place.unlink()
+    place.mkdir() if what == "a directory" else os.mkfifo(place)
+    report = zarrs.check(zarr.open_array(tmp_path), repair=True)
+    assert kinds(report) == [("unreadable", "c/0/0", None)]
+    assert f"expected a file, found {what}: 'c/0/0'" in report.findings[0].message
+    assert report.deleted == ()
+    assert place.exists()
+
+
 def test_what_codecs_in_python_raise_is_no_damage(tmp_path: Path) -> None:
     def hook(doing: str, data: Any, spec: Any) -> Any:
         if doing == "decode" and data.to_bytes()[0] == 1:
@@ -1016,7 +1029,9 @@ def test_nothing_is_begun_that_cannot_be_done(tmp_path: Path, how: str) -> None:
         with ZipStore(tmp_path / "a.zip", mode="w") as store:
             array = zarr.create_array(store, shape=(4,), chunks=(2,), dtype="i4")
             array[...] = 1
-            with pytest.raises(ValueError, match="cannot be repaired: its store cannot delete"):
+            with pytest.raises(
+                ValueError, match="cannot be repaired: its store cannot delete, so copy"
+            ):
                 zarrs.check(array, repair=True)
         return
     root = zarr.create_group(tmp_path)
@@ -1027,7 +1042,10 @@ def test_nothing_is_begun_that_cannot_be_done(tmp_path: Path, how: str) -> None:
         node = node["a"]
     elif how == "store":
         node = zarr.open_array(LocalStore(tmp_path / "a", read_only=True), mode="r")
-    with pytest.raises(ValueError, match=r"array .* cannot be repaired: its store is read-only"):
+    with pytest.raises(
+        ValueError,
+        match=r"array .* cannot be repaired: its store is read-only, so open it with mode='r\+'",
+    ):
         zarrs.check(node, repair=True)
     assert not zarrs.check(node).is_sound
     assert (tmp_path / "a/c/0").exists()
@@ -1074,7 +1092,9 @@ def test_the_text(tmp_path: Path) -> None:
     assert repr(report) == f"<CheckReport: {lines[0]}; {lines[1]}>"
     assert repr(report.missing) == "<0 missing>"
     assert len(report.by_kind("damaged")) == 2
-    with pytest.raises(ValueError, match="no kind 'to long' of findings: damaged, too long"):
+    with pytest.raises(
+        ValueError, match=r"kind must be one of 'damaged', 'too long', .*, not 'to long'"
+    ):
         report.by_kind("to long")
     copy = pickle.loads(pickle.dumps(report))
     assert copy == report

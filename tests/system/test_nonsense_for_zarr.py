@@ -73,7 +73,7 @@ def test_concurrency_of_our_calls(tmp_path: Path, value: Any) -> None:
         assert np.asarray(array[...]).tolist() == data.tolist()
         with pytest.warns(UserWarning, match=re.escape(f"{CONCURRENCY!r} must be")) as caught:
             assert np.asarray(remote[...]).tolist() == data.tolist()
-    assert f"not {value!r}; 10 requests at a time" in str(caught[0].message)
+    assert f"not {value!r}; zarr's default, 10, is used" in str(caught[0].message)
 
 
 @pytest.mark.parametrize(

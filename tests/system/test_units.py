@@ -229,6 +229,7 @@ def test_limits_are_named_if_they_are_known(expected: int, found: int) -> None:
     )
     assert ("at most 100 bytes" in str(error)) == (expected == 100)
     assert "-1" not in str(error)
+    assert str(error).endswith("; zarr's own pipeline may be able to read it")
 
 
 @pytest.mark.parametrize("blocking", [False, True])

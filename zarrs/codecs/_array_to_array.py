@@ -81,7 +81,7 @@ def native_filter(codec: Any, dtype: np.dtype[Any]) -> Filter | str:
     try:
         return make(codec, dtype)
     except Exception as error:  # configurations are taken as they come
-        return f"its configuration is for the codec to judge ({error})"
+        return f"the native codec does not take its configuration ({error})"
 
 
 def _delta(codec: Delta, dtype: np.dtype[Any]) -> Filter | str:
@@ -109,7 +109,7 @@ def _fixedscaleoffset(codec: FixedScaleOffset, dtype: np.dtype[Any]) -> Filter |
         shifted, unscaled = item - codec.offset, encoded / codec.scale
         steps = [shifted, shifted * codec.scale, unscaled, unscaled + codec.offset]
     if [step.dtype for step in steps] != [encoding, encoding, decoding, decoding]:
-        return "NumPy computes it in other types"
+        return "NumPy computes it in other data types than the native codec"
     for number in codec.offset, codec.scale:
         problem = _number_problem(number, encoding) or _number_problem(number, decoding)
         if problem:
@@ -173,7 +173,10 @@ def _cast_value(codec: Any, dtype: np.dtype[Any]) -> Filter | str:
     if not (dtype.isnative and target.isnative):
         return "it knows the byte order of the machine only"
     if codec.rounding not in ROUNDINGS or codec.out_of_range not in OUT_OF_RANGES:
-        return f"it rounds {codec.rounding!r}, out of range {codec.out_of_range!r}"
+        return (
+            f"rounding {codec.rounding!r} with out_of_range {codec.out_of_range!r} has no native "
+            "counterpart"
+        )
     if codec.rounding == "nearest-away" and {dtype.name, target.name} == {"float64", "float16"}:
         return "ties of float64 between two numbers of float16 are rounded in a way of its own"
     maps = codec.scalar_map or {}

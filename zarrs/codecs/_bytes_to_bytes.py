@@ -106,7 +106,7 @@ def _is_between(low: int, value: Any, high: int) -> bool:
 
 def _refused(**parameters: Any) -> str:
     what = ", ".join(f"{name} {value!r}" for name, value in parameters.items())
-    return f"{what}: for the codec itself to judge"
+    return f"the native codec does not take {what}"
 
 
 def _blosc_stage(
@@ -172,7 +172,7 @@ def _bz2(codec: Any, _itemsize: int, _validate: bool) -> Stage | str:
 
 def _lzma(codec: Any, _itemsize: int, _validate: bool) -> Stage | str:
     if codec.filters is not None:
-        return "filters of its own"
+        return "filters of its own have no native counterpart"
     if codec.check not in LZMA_CHECKS.get(codec.format, ()):
         return _refused(format=codec.format, check=codec.check)
     preset = lzma.PRESET_DEFAULT if codec.preset is None else codec.preset
@@ -197,7 +197,7 @@ def _fletcher32(_codec: Any, _itemsize: int, validate: bool) -> Stage | str:
 
 def _jenkins_lookup3(codec: Any, _itemsize: int, validate: bool) -> Stage | str:
     if codec.prefix is not None:
-        return "a prefix"
+        return "a prefix has no native counterpart"
     if not _is_between(0, codec.initval, MAX_UINT32):
         return _refused(initval=codec.initval)
     return "jenkins_lookup3", (int(validate), 0, codec.initval)

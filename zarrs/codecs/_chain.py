@@ -278,7 +278,7 @@ class _Builder:
         if type(codec) in WRAPPERS:
             # Numbers are what their data type says; numcodecs looks at their bytes.
             foreign = foreign_order(self.data) or foreign_order(self.dtype)
-            found = "numbers are in foreign byte order" if foreign else None
+            found = "its numbers are not in the byte order of the machine" if foreign else None
             found = found or native_filter(codec._codec, self.data)
         elif type(codec).__module__.startswith("zarr.codecs."):
             found = native_filter(codec, self.data)

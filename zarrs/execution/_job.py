@@ -188,7 +188,7 @@ class Job:
         if take_direct_refusal():
             warnings.warn(
                 "codec_pipeline.direct_io is on, but the file system does not take direct I/O: "
-                "files are read and written through the page cache",
+                "files are read and written through the page cache, so leave the option off here",
                 stacklevel=2,
             )
         if take_sync_refusal():

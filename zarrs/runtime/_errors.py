@@ -117,7 +117,7 @@ class NotNativeError(RuntimeError):
     ...     array["a"]
     ... except zarrs.NotNativeError as error:
     ...     print(error)
-    items of ... (and codec_pipeline.strict is set)
+    reading chunk 'c/0' of array '...' is not native: ... but codec_pipeline.strict is on
     """
 
 
@@ -342,6 +342,8 @@ def _advice(status: Status, what: str, *, is_damage: bool, writing: bool, overha
     # What can be done about it, or what became of what is stored.
     if is_damage and overhangs and what == "shard":
         return "; what it holds beyond the array would be lost: delete its key, then write again"
+    if status is Status.UNSUPPORTED and not (is_damage or writing):
+        return "; zarr's own pipeline may be able to read it"
     if is_damage or not (writing or status is Status.PYTHON_ERROR):
         return f"; the {what} can be replaced by writing all of it"
     return "; what is stored stays as it was" if writing else ""
@@ -439,4 +441,7 @@ def _index_fault(failure: Failure, grid: Sequence[int]) -> str:
             f"expected inner chunks inside of the shard, found inner chunk{which} at offset "
             f"{offset} with {size} bytes"
         )
-    return f"expected inner chunks apart from each other, found two that overlap at {failure.found}"
+    return (
+        "expected inner chunks apart from each other, found two that overlap at byte "
+        f"{failure.found}"
+    )

@@ -151,7 +151,7 @@ class FileLocks:
         raise FileNotFoundError(
             errno.ENOENT,
             f"there are no metadata of an array ({' or '.join(METADATA)}) above chunk "
-            f"{self._keys[0]!r}",
+            f"{self._keys[0]!r}; was the array deleted?",
         )
 
     def _take_all(self) -> Iterator[float]:
@@ -189,7 +189,10 @@ class FileLocks:
     def _explained(self, error: OSError) -> OSError:
         fault = error.strerror
         if error.errno in NO_LOCKS:
-            fault = "this file system has no locks of open files"
+            fault = (
+                "this file system has no locks of open files, so leave the option off and let each "
+                "chunk have one writer"
+            )
         text = f"codec_pipeline.lock_files is on, and chunks cannot be locked: {fault}"
         return OSError(error.errno, text, os.fsdecode(error.filename or self._path))
 
