@@ -121,21 +121,24 @@ def test_what_nobody_can_read(typed: Typed, group: Path) -> None:
     (group / "small/c/0/0").write_bytes(b"no gzip")
     said = typed("bench", group / "small")
     assert (said.code, said.out) == (5, "")
-    assert said.error.startswith("whole cannot be read by any of these, see zarrs check: ")
+    assert said.error.startswith("neither zarr nor zarrs can read it (whole), and zarrs check")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--array", "none"), "no array 'none' in it: air/temperature, nothing, small"),
-        (("--array", "nothing"), "array 'nothing' has no items to read"),
+        (("--array", "none"), "no array 'none' in it: there are air/temperature, nothing, small"),
+        (("--array", "nothing"), "array 'nothing' of shape (0, 3) has no items to read"),
         (("--size", "0"), "'0' is no size such as 256MiB"),
         (("--size", "big"), "'big' is no size such as 256MiB"),
         (("--rounds", "0"), "'--rounds'"),
         (("--rounds", "x"), "'--rounds'"),
-        (("--json", "none/x.json"), "--json none/x.json: cannot be written there"),
-        (("--json", "."), "cannot be written there"),
-        (("--plot", "none/x.svg"), "cannot be written there"),
+        (
+            ("--json", "none/x.json"),
+            "--json none/x.json cannot be written: there is no directory none",
+        ),
+        (("--json", "."), "--json . cannot be written: it is a directory"),
+        (("--plot", "none/x.svg"), "--plot none/x.svg cannot be written: there is no directory"),
         (("--plot", "x.txt"), "the name has to end in one of .avif"),
         (("--plot", "x"), "the name has to end in one of .avif"),
     ],
@@ -152,7 +155,7 @@ def test_array_of_an_array(typed: Typed, group: Path) -> None:
     said = typed("bench", group / "small", "--array", "x")
     assert (said.code, said.error) == (
         2,
-        f"{group / 'small'}: no array 'x' in it: it is an array itself",
+        f"{group / 'small'}: no array 'x' in it: it is an array itself, so leave --array out",
     )
 
 

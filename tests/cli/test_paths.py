@@ -9,7 +9,7 @@ import zarr
 from commands import Typed, files_of
 from faulty_http import FaultyServer
 
-from zarrs.cli._errors import CommandError
+from zarrs.cli._errors import CommandError, ExitCode, report
 from zarrs.cli._paths import open_node, open_store, parse_options
 
 
@@ -184,3 +184,13 @@ def test_a_new_place_can_be_opened_to_be_written(tmp_path: Path) -> None:
         array = open_node(str(tmp_path / name))
         assert isinstance(array, zarr.Array)
         assert np.asarray(array[:]).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("", "not enough memory"), ("no memory left", "not enough memory: no memory left")],
+)
+def test_too_little_memory(text: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where Python has no memory for words."""
+    assert report(MemoryError(text), debug=False) == ExitCode.FAILED
+    assert capsys.readouterr().err == f"zarrs: {said}\n"

@@ -298,8 +298,8 @@ def test_chunks_of_several_sizes(tmp_path: Path) -> None:
             if target in ("same", "codecs"):
                 assert array.metadata.chunk_grid == source.metadata.chunk_grid
         refused: Any = (
-            ({"shards": (4, 4)}, "several sizes.*pass chunks"),
-            ({"zarr_format": 2}, "chunks of one size only: pass chunks"),
+            ({"shards": (4, 4)}, "several sizes.*pass chunks of one size"),
+            ({"zarr_format": 2}, "no chunks of several sizes: pass chunks of one size"),
         )
         for wishes, message in refused:
             with pytest.raises(ValueError, match=message):

@@ -103,7 +103,7 @@ def test_a_zip_store_that_is_open(tmp_path: Path) -> None:
     fill(LocalStore(tmp_path / "a"))
     with ZipStore(tmp_path / "b.zip", mode="w") as store:
         zarrs.copy(tmp_path / "a", store, verify=True)
-        with pytest.raises(FileExistsError, match="its store cannot delete"):
+        with pytest.raises(FileExistsError, match="its store cannot delete what is there: choose"):
             zarrs.copy(tmp_path / "a", store, overwrite=True)
 
 

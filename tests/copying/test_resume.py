@@ -357,7 +357,9 @@ def test_a_record_of_another_version(source: Path, tmp_path: Path) -> None:
     unfinished(source, tmp_path / "target")
     file = tmp_path / "target" / KEY
     file.write_text(json.dumps(json.loads(file.read_text()) | {"zarrs_copy": 2}))
-    with pytest.raises(FileExistsError, match="of another version of zarrs"):
+    with pytest.raises(
+        FileExistsError, match="of another version of zarrs, whose record has the version 2, not 1"
+    ):
         zarrs.copy(source, tmp_path / "target", **SMALL)
 
 

@@ -1,15 +1,26 @@
 """The page on errors has those that the source has: no more, and no fewer."""
 
 import re
+from collections.abc import Iterator
 
 import pytest
 from helpers import ROOT
 from messages import HOLE, messages
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
-# In bold: what is explained beside something else.
-HEADINGS = re.findall(r"^### `(.*)`$|\*\*`(.*?)`\*\*", PAGE, re.MULTILINE)
-HEADINGS = [heading or beside for heading, beside in HEADINGS]
+
+
+def headings() -> Iterator[str]:
+    """Yield the messages that the page explains."""
+    # In bold: what is explained beside something else.
+    for heading, beside in re.findall(r"^### `(.*)`$|\*\*`(.*?)`\*\*", PAGE, re.MULTILINE):
+        yield heading or beside
+    for rows in re.findall(r"^\| message \|.*\n.*\n((?:\|.*\n)+)", PAGE, re.MULTILINE):
+        for row in rows.splitlines():
+            yield from re.findall("`(.*?)`", row.split("|")[1])
+
+
+HEADINGS = list(headings())
 MESSAGES = list(messages())
 
 # What is caught in the package, or says that something in it is wrong.
@@ -21,11 +32,6 @@ INTERNAL_MODULES = (
     "zarrs/codecs/_lzma.pyx",
     "zarrs/indexing/",
 )
-
-
-# What these rooms say is one line with what to do, about what was asked of them; pages of their own
-# say what that can be.
-ELSEWHERE = ("zarrs/cli/", "zarrs/copying/")
 
 
 def pattern(heading: str) -> re.Pattern[str]:
@@ -40,7 +46,7 @@ def is_telling(text: str) -> bool:
 
 
 def is_for_users(where: str, kind: str) -> bool:
-    if kind in INTERNAL or where.startswith(ELSEWHERE):
+    if kind in INTERNAL:
         return False
     return kind == "MemoryError" or not where.startswith(INTERNAL_MODULES)
 

@@ -12,11 +12,16 @@ SHORTEST = 13  # what is shorter in TELLING is a word of a text, no text
 # Functions that put texts together, or return them.
 TELLING = {
     "zarrs/_unavailable.py": ("message", "_advice"),
+    "zarrs/copying/_record.py": ("begin", "_take_up"),
+    "zarrs/copying/_verify.py": ("__str__",),
     "zarrs/runtime/_errors.py": (
         "exception_of", "_advice", "_fault", "_index_fault", "_number_fault", "_string_fault"
     ),
     "zarrs/storage/_file_locks.py": ("_explained",),
 }  # fmt: skip
+
+# Calls that tell something, besides those of exceptions.
+CALLS = ("warn", "say_warning", "add_note", "BadParameter", "_refuse")
 
 # Cython's syntax is not Python's: there a text is all strings behind the parenthesis.
 STRING = r'f?"(?:[^"\\]|\\.)*"'
@@ -38,7 +43,7 @@ def text_of(node: ast.AST, constants: dict[str, str]) -> str:
 
 
 def in_calls(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Yield the name of each exception that is made, or "warn", and its text."""
+    """Yield the name of each exception that is made, or of the call that tells, and its text."""
     constants = {
         target.id: text
         for node in tree.body
@@ -53,7 +58,7 @@ def in_calls(tree: ast.Module) -> Iterator[tuple[str, str]]:
             if texts and name == "WrongResult":
                 found = f"expected {texts[0]}, found {HOLE}"
                 yield name, found
-            elif texts and (name == "warn" or name.endswith("Error")):
+            elif texts and (name in CALLS or name.endswith("Error")):
                 yield name, texts[0]
 
 

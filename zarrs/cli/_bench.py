@@ -123,8 +123,15 @@ def _refuse_bad_file(file: str | Path | None, option: str) -> None:
         return
     path = Path(file)
     target = path if path.exists() else path.parent
-    if path.is_dir() or not target.exists() or not os.access(target, os.W_OK):
-        raise CommandError(f"{option} {path}: cannot be written there", ExitCode.USAGE)
+    if path.is_dir():
+        problem = "it is a directory, so name a file in it"
+    elif not target.exists():
+        problem = f"there is no directory {target}"
+    elif not os.access(target, os.W_OK):
+        problem = f"you have no right to write to {target}"
+    else:
+        return
+    raise CommandError(f"{option} {path} cannot be written: {problem}", ExitCode.USAGE)
 
 
 def _chosen(arrays: dict[str, zarr.Array[Any]], name: str | None, path: str) -> tuple[str, Layout]:
@@ -133,10 +140,15 @@ def _chosen(arrays: dict[str, zarr.Array[Any]], name: str | None, path: str) -> 
         name = max(layouts, key=lambda each: layouts[each].nbytes or 0)
     name = name.strip("/")
     if name not in layouts:
-        known = ", ".join(layouts) if "" not in layouts else "it is an array itself"
-        raise CommandError(f"{path}: no array {name!r} in it: {known}", ExitCode.USAGE)
+        there = f"there are {', '.join(layouts)}"
+        if "" in layouts:
+            there = "it is an array itself, so leave --array out"
+        raise CommandError(f"{path}: no array {name!r} in it: {there}", ExitCode.USAGE)
     if 0 in layouts[name].shape:
-        raise CommandError(f"{path}: array {name!r} has no items to read", ExitCode.USAGE)
+        raise CommandError(
+            f"{path}: array {name or path!r} of shape {layouts[name].shape} has no items to read",
+            ExitCode.USAGE,
+        )
     return name, layouts[name]
 
 
@@ -163,8 +175,8 @@ def _measure_all(
             one = measure(operation, arrays, rounds, lambda: bar.advance(task))
             if len(one.problems) == len(arrays):
                 raise CommandError(
-                    f"{operation.name} cannot be read by any of these, see zarrs check: "
-                    f"{next(iter(one.problems.values()))}"
+                    f"neither zarr nor zarrs can read it ({operation.name}), and zarrs check tells "
+                    f"what is damaged: {next(iter(one.problems.values()))}"
                 )
             measured.append(one)
     return measured

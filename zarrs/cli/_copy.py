@@ -102,7 +102,8 @@ def copy(
             compressors=_codecs("--compressor", compressors),
             filters=_codecs("--filter", filters),
             zarr_format=cast("Literal[2, 3] | None", int(zarr_format) if zarr_format else None),
-            target_storage_options=parse_options(target_storage_options) or None,
+            target_storage_options=parse_options(target_storage_options, "--target-storage-option")
+            or None,
             memory=memory,
             verify=verify,
             overwrite=overwrite,
@@ -125,8 +126,8 @@ def copy(
     say(one_line(str(report)))
     if report.most_reads > 1.5:
         say_warning(
-            f"source chunks were read {report.most_reads:.1f} times, as {memory} held no more: "
-            "with a larger --memory it is faster"
+            f"each source chunk was read {report.most_reads:.1f} times on average, as --memory "
+            f"{memory} held no more: with a larger one it is faster"
         )
 
 
@@ -163,9 +164,12 @@ def _codec(option: str, text: str) -> dict[str, Any]:
         try:
             document = json.loads(text)
         except ValueError as error:
-            raise CommandError(f"{option} {text}: no JSON: {error}", ExitCode.USAGE) from error
+            raise CommandError(f"{option} {text} is no JSON: {error}", ExitCode.USAGE) from error
         if not ("name" in document or "id" in document):
-            raise CommandError(f"{option} {text}: it has no name", ExitCode.USAGE)
+            raise CommandError(
+                f'{option} {text} has no name: it needs a "name", or an "id" as in format 2',
+                ExitCode.USAGE,
+            )
         return cast("dict[str, Any]", document)
     name, _, rest = text.partition(":")
     configuration: dict[str, Any] = {}

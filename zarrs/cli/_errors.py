@@ -51,7 +51,7 @@ def _told(error: Exception) -> tuple[str, ExitCode]:
         message = error.format_message().rstrip(".")
         return f"{message} (see {command} --help)", ExitCode.USAGE
     if isinstance(error, MemoryError):
-        return f"not enough memory: {error}", ExitCode.FAILED
+        return f"not enough memory{f': {error}' if str(error) else ''}", ExitCode.FAILED
     if isinstance(error, ImportError):
         return str(error), ExitCode.MISSING_PACKAGE
     return described(error), ExitCode.FAILED

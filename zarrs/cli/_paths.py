@@ -33,7 +33,9 @@ StorageOptions = Annotated[
 ]
 
 
-def parse_options(options: list[str] | None) -> dict[str, Any]:
+def parse_options(
+    options: list[str] | None, option_name: str = "--storage-option"
+) -> dict[str, Any]:
     """Return storage options from ``KEY=VALUE``; a value that is JSON is that, others are text.
 
     Examples
@@ -46,7 +48,7 @@ def parse_options(options: list[str] | None) -> dict[str, Any]:
         key, equals, value = option.partition("=")
         if not key.strip() or not equals:
             raise CommandError(
-                f"--storage-option takes KEY=VALUE, such as anon=true, not {option!r}",
+                f"{option_name} takes KEY=VALUE, such as anon=true, not {option!r}",
                 ExitCode.USAGE,
             )
         found[key.strip()] = _value(value)

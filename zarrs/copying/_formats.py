@@ -99,7 +99,7 @@ def from_format_2(metadata: Any, *, filters: bool = True, compressor: bool = Tru
         elif serializer is not None or behind:
             raise FormatError(
                 f"format 3 has no place for the filter {codec.codec_id!r} behind one that makes "
-                "bytes: pass filters and compressors"
+                "bytes: pass other filters and compressors"
             )
         elif isinstance(found, ArrayArrayCodec):
             before.append(found)
@@ -167,8 +167,8 @@ def _made(document: dict[str, Any]) -> Codec:
         kind = get_codec_class(name)
     except (KeyError, ValueError) as error:
         raise FormatError(
-            f"format 3 has no codec {name!r} (there may be a package that brings it): pass "
-            "compressors, and filters if it is one"
+            f"format 3 has no codec {name!r}: pass other compressors (or filters, if it is one), "
+            "or install the package that brings it"
         ) from error
     configuration = document.get("configuration", {})
     try:
@@ -252,7 +252,9 @@ def as_format_2(codec: Any) -> numcodecs.abc.Codec:
     if isinstance(inner, numcodecs.abc.Codec):
         return inner
     document = codec.to_dict() if isinstance(codec, Codec) else codec
-    raise FormatError(f"format 2 has no codec {document}: pass others in its place")
+    raise FormatError(
+        f"format 2 has no codec {document}: pass other compressors (or filters, if it is one)"
+    )
 
 
 def _blosc(codec: BloscCodec) -> numcodecs.abc.Codec:
@@ -267,4 +269,4 @@ def _numcodec(codec: Any) -> Any:
     try:
         return numcodecs.get_codec(dict(codec))
     except Exception as error:  # of an unknown name, or of a codec whose package is missing
-        raise FormatError(f"{codec} makes no codec of numcodecs: {error}") from error
+        raise FormatError(f"numcodecs makes no codec of {codec}: {error}") from error

@@ -29,7 +29,9 @@ def parse_memory(amount: int | str) -> int:
     found = AMOUNT.fullmatch(str(amount)) if not isinstance(amount, bool) else None
     units = {name.upper(): size for name, size in UNITS.items()}
     if found is None or found[2].upper() not in units or not float(found[1]):
-        raise ValueError(f"memory is a number of bytes, such as '512MiB' or '2GB', not {amount!r}")
+        raise ValueError(
+            f"memory must be a number of bytes, such as '512MiB' or '2GB', not {amount!r}"
+        )
     return int(float(found[1]) * units[found[2].upper()])
 
 

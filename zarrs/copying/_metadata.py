@@ -61,10 +61,21 @@ class Wishes:
     compressors: Any = KEEP
     zarr_format: Literal[2, 3] | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse a format that there is not."""
+        if self.zarr_format not in (None, 2, 3):
+            raise LayoutError(f"zarr_format must be 2, 3 or None, not {self.zarr_format!r}")
+
     def fits(self, ndim: int) -> bool:
         """Whether chunks and shards can be meant for arrays with so many axes."""
         lengths = [len(one) for one in (self.chunks, self.shards) if isinstance(one, tuple)]
         return all(length == ndim for length in lengths)
+
+    @property
+    def shown(self) -> str:
+        """Chunks and shards in an error."""
+        pairs = ("chunks", self.chunks), ("shards", self.shards)
+        return ", ".join(f"{name} {one}" for name, one in pairs if isinstance(one, tuple))
 
     def for_array(self, ndim: int) -> Wishes:
         """Return what is asked of an array with so many axes."""
@@ -164,9 +175,11 @@ class _Grid:
 
 
 def _shape(wish: Any, ndim: int) -> tuple[int, ...]:
-    shape = (wish,) * ndim if isinstance(wish, int | np.integer) else tuple(wish)
+    shape = (wish,) * ndim if isinstance(wish, int | np.integer) else wish
+    if not (isinstance(shape, tuple) and all(isinstance(n, int | np.integer) for n in shape)):
+        raise FormatError(f"chunks and shards are numbers, one for every axis, not {wish!r}")
     if any(n < 1 for n in shape):
-        raise FormatError(f"chunks and shards hold at least one item along every axis, not {wish}")
+        raise FormatError(f"chunks and shards are at least 1 along every axis, not {wish}")
     return tuple(map(int, shape))
 
 
@@ -190,7 +203,9 @@ def _grid(metadata: Any, codecs: tuple[Any, ...], wishes: Wishes) -> _Grid:
         return _Grid(chunks, None)
     shards = outer if _is_keep(wishes.shards) else _shape(wishes.shards, ndim)
     if chunks is None:
-        raise FormatError("its chunks have several sizes, which shards cannot hold: pass chunks")
+        raise FormatError(
+            "its chunks have several sizes, which shards cannot hold: pass chunks of one size"
+        )
     if shards is not None and any(n % m for n, m in zip(shards, chunks, strict=True)):
         raise FormatError(
             f"shards of {shards} cannot be cut into chunks of {chunks}: pass shards that are "
@@ -307,7 +322,7 @@ def _format_2(source: Any, wishes: Wishes) -> ArrayV2Metadata:
             f"chunks of {grid.inner} are files then"
         )
     if grid.outer is None:
-        raise FormatError("format 2 has chunks of one size only: pass chunks")
+        raise FormatError("format 2 has no chunks of several sizes: pass chunks of one size")
     return ArrayV2Metadata(
         shape=source.shape,
         chunks=grid.outer,
@@ -320,7 +335,7 @@ def _format_2(source: Any, wishes: Wishes) -> ArrayV2Metadata:
 
 def _changed_format_2(source: Any, wishes: Wishes) -> dict[str, Any]:
     if not _is_keep(wishes.serializer):
-        raise FormatError("format 2 has no serializer: pass filters and compressors")
+        raise FormatError("format 2 has no serializer: pass filters and compressors in its place")
     filters = list(source.filters or ())
     compressors = [] if source.compressor is None else [source.compressor]
     if not _is_keep(wishes.filters):
@@ -345,5 +360,8 @@ def _attributes_with_names(source: Any) -> dict[str, Any]:
     if names is None or all(name is None for name in names):
         return attributes
     if any(name is None for name in names):
-        raise FormatError(f"format 2 has names of all dimensions or of none, not {names}")
+        raise FormatError(
+            f"format 2 has names of all dimensions or of none, not {names}: name the others in the "
+            "source first"
+        )
     return attributes | {DIMENSIONS: list(names)}

@@ -75,9 +75,10 @@ def nodes_of(source: Node, wishes: Wishes) -> list[Copied]:
         found |= _members(source)
     arrays = [node for node in found.values() if isinstance(node, zarr.Array)]
     if arrays and not any(wishes.fits(array.ndim) for array in arrays):
-        numbers = ", ".join(sorted({str(array.ndim) for array in arrays}))
+        numbers = " or ".join(map(str, sorted({array.ndim for array in arrays})))
         raise LayoutError(
-            f"chunks and shards are for arrays with as many axes, and there is none: {numbers}"
+            f"chunks and shards need a number for every axis: expected {numbers}, found "
+            f"{wishes.shown}"
         )
     return [_copied(path, found[path], wishes) for path in sorted(found)]
 
@@ -87,7 +88,8 @@ def _members(group: zarr.Group) -> dict[str, Node]:
         return dict(group.members(max_depth=None))
     except Exception as error:  # whatever zarr says of metadata that are damaged
         raise LayoutError(
-            f"a member of {group.store_path} cannot be opened: {type(error).__name__}: {error}"
+            f"a member of {group.store_path} cannot be opened, so mend or delete it, or copy the "
+            f"others one by one: {type(error).__name__}: {error}"
         ) from error
 
 

@@ -22,6 +22,7 @@ from zarrs.storage._stores import location
 
 METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 NODES = METADATA[:3]  # one of these makes a node
+ELSEWHERE = "choose another target, or overwrite it (overwrite=True, --overwrite)"
 
 
 def open_source(source: Any, storage_options: dict[str, Any] | None) -> Node:
@@ -65,12 +66,14 @@ def open_target(
         yield run_coroutine(make_store_path(target, mode="a", storage_options=storage_options))
         return
     if storage_options:
-        raise ValueError(f"storage options are for URLs, and {target} is a local path")
+        raise ValueError(
+            f"storage options are for URLs, and the target {target} is a local path: leave them out"
+        )
     if path.suffix != ".zip":
         yield StorePath(LocalStore(path))  # which makes no directory as long as nothing is written
         return
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: choose another target, or overwrite")
+        raise FileExistsError(f"{path} exists: {ELSEWHERE}")
     unfinished = path.with_name(f"{path.name}.partial")
     unfinished.unlink(missing_ok=True)
     store: Any = run_coroutine(ZipStore.open(unfinished, mode="w"))
@@ -102,17 +105,24 @@ def refuse_overlap(source: Node, target: StorePath) -> None:
     """Raise ValueError if source and target are one, or one is inside of the other."""
     one, other = place_of_node(source.store_path), place_of_node(target)
     if one == other:
-        raise ValueError(f"source and target are the same: {one}")
+        raise ValueError(f"source and target are the same, {one}: choose another target")
     if f"{other}/".startswith(f"{one}/"):
-        raise ValueError(f"the target is inside of the source: {other} in {one}")
+        raise ValueError(
+            f"the target is inside of the source, {other} in {one}: choose another target"
+        )
     if f"{one}/".startswith(f"{other}/"):
-        raise ValueError(f"the source is inside of the target: {one} in {other}")
+        raise ValueError(
+            f"the source is inside of the target, {one} in {other}: choose another target"
+        )
 
 
 def refuse_fixed(target: StorePath) -> None:
     """Raise an error if nothing can be written to the target."""
     if target.store.read_only or not target.store.supports_writes:
-        raise PermissionError(f"the target cannot be written to, its store is read-only: {target}")
+        raise PermissionError(
+            f"the target {target} cannot be written to, as its store is read-only: open that for "
+            "writing, or choose another target"
+        )
 
 
 def is_node(place: StorePath) -> bool:

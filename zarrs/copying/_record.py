@@ -20,6 +20,7 @@ from zarr.storage import LocalStore, StorePath
 
 from zarrs._stored import TEMPORARY
 from zarrs.copying._places import (
+    ELSEWHERE,
     clear,
     delete,
     is_empty,
@@ -160,14 +161,16 @@ def begin(target: StorePath, identity: Identity, *, overwrite: bool) -> Record:
     if not is_empty(target):
         problem = problem or "there is something already"
         if not overwrite:
-            raise FileExistsError(f"{target}: {problem}; choose another target, or overwrite")
+            raise FileExistsError(f"{target}: {problem}; {ELSEWHERE}")
         if found is None and not is_node(target):
             raise FileExistsError(
                 f"{target}: what is there is no array or group, so it is not overwritten: choose "
                 "another target, or delete it"
             )
         if not is_stored:
-            raise FileExistsError(f"{target}: its store cannot delete what is there")
+            raise FileExistsError(
+                f"{target}: its store cannot delete what is there: choose another target"
+            )
         _clear(record)
     record.write()
     return record
@@ -194,7 +197,10 @@ def _take_up(record: Record, found: bytes) -> str:
     except (ValueError, KeyError, TypeError):
         return f"the record of an unfinished copy there, {KEY}, is damaged"
     if version != VERSION:
-        return "an unfinished copy there is of another version of zarrs"
+        return (
+            "there is an unfinished copy of another version of zarrs, whose record has the version "
+            f"{version!r}, not {VERSION}"
+        )
     now = record.identity
     if before.source != now.source:
         return f"there is an unfinished copy of another source, {before.source}"

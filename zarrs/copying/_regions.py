@@ -193,8 +193,8 @@ def make_regions(
         needed = show_memory(grower.cost(ones, 1))
         raise RegionError(
             f"array {name!r} needs {needed} to be copied, as a chunk or shard is written as a "
-            f"whole, and memory is {show_memory(limit.n_bytes)}: allow as much, or ask for "
-            "smaller chunks or shards"
+            f"whole, and memory is {show_memory(limit.n_bytes)}: allow as much (memory=, "
+            "--memory), or ask for smaller chunks or shards"
         )
     under_way = next(n for n in range(limit.under_way, 0, -1) if grower.fits(ones, n))
     runs = grower.grow(under_way)

@@ -37,7 +37,7 @@ class Difference:
 
     def __str__(self) -> str:
         """Return this on one line."""
-        return f"{self.array}[{', '.join(map(str, self.index))}]: {self.target} for {self.source}"
+        return f"{self.array}[{', '.join(map(str, self.index))}]: {self.target}, not {self.source}"
 
 
 class VerificationError(RuntimeError):
