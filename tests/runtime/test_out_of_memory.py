@@ -252,8 +252,8 @@ def _options() -> Iterator[Case]:
             options = {f"codec_pipeline.{option}": value}
             yield Case(f"{name}-{option}", arguments, ("write", "merge", "part"), options)
     for name, arguments in {"raw": v3(), "sharded": v3(ZstdCodec(), shards=SHARDS)}.items():
-        operations = ("write", "merge")
-        yield Case(f"{name}-handed-over", arguments, operations, waiting=3, does_without=True)
+        name = f"{name}-handed-over"
+        yield Case(name, arguments, ("write", "merge"), waiting=3, does_without=True)
     for name, arguments in {"zstd": v3(ZstdCodec()), "nested": nested(ZstdCodec())}.items():
         yield Case(f"cached-{name}", arguments, ("cached",), does_without=True)
     sharded = v3(ZstdCodec(), shards=SHARDS)
