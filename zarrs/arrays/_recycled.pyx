@@ -17,6 +17,14 @@ from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport _SC_PAGESIZE, sysconf
 
+from zarrs._clib.pthread cimport (
+    pthread_atfork,
+    pthread_mutex_init,
+    pthread_mutex_lock,
+    pthread_mutex_t,
+    pthread_mutex_unlock,
+)
+
 
 cdef extern from *:
     """
@@ -52,18 +60,6 @@ cdef extern from *:
 
 cdef extern from "Python.h":
     object PyCapsule_New(void* pointer, const char* name, void* destructor)
-
-cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_mutex_t:
-        pass
-    int pthread_mutex_init(pthread_mutex_t*, void*)
-    int pthread_mutex_lock(pthread_mutex_t*)
-    int pthread_mutex_unlock(pthread_mutex_t*)
-    int pthread_atfork(
-        void (*prepare)() noexcept nogil,
-        void (*parent)() noexcept nogil,
-        void (*child)() noexcept nogil,
-    )
 
 _import_array()
 

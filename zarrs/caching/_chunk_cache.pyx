@@ -16,6 +16,13 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset, strcmp, strlen, strncmp
 
+from zarrs._clib.pthread cimport (
+    pthread_atfork,
+    pthread_mutex_init,
+    pthread_mutex_lock,
+    pthread_mutex_t,
+    pthread_mutex_unlock,
+)
 from zarrs._core cimport FileStamp, Task, Tasks
 
 
@@ -23,18 +30,6 @@ cdef extern from "_native/atomics.h" nogil:
     Py_ssize_t zarrs_load(const Py_ssize_t* p)
     Py_ssize_t zarrs_add(Py_ssize_t* p, Py_ssize_t x)
     Py_ssize_t zarrs_look(const Py_ssize_t* p)
-
-cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_mutex_t:
-        pass
-    int pthread_mutex_init(pthread_mutex_t*, void*)
-    int pthread_mutex_lock(pthread_mutex_t*)
-    int pthread_mutex_unlock(pthread_mutex_t*)
-    int pthread_atfork(
-        void (*prepare)() noexcept nogil,
-        void (*parent)() noexcept nogil,
-        void (*child)() noexcept nogil,
-    )
 
 cdef enum:
     BYTES_A_BUCKET = 16 * 1024

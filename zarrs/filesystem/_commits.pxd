@@ -2,18 +2,9 @@
 
 from libc.stdint cimport uint8_t, uint64_t
 
+from zarrs._clib.pthread cimport pthread_cond_t, pthread_mutex_t, pthread_t
 from zarrs._core cimport Failure, Input, Status, Tasks, WriteOptions
 from zarrs.filesystem._files cimport NewFile
-
-
-cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_t:
-        pass
-    ctypedef struct pthread_mutex_t:
-        pass
-    ctypedef struct pthread_cond_t:
-        pass
-
 
 # A file that waits to be committed, or to be written first.
 cdef struct Ready:

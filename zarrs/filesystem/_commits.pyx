@@ -1,16 +1,31 @@
 """New files take their places while others are being made.
 
 Who replaces a file often waits for the disk: ext4 sends the blocks of a new file there before it
-takes the place of another one, and with ``fsync`` every file does. So as soon as a commit has turned
-out to block, threads that do nothing else commit what the threads of the loop have made, which go on
-with the next chunk. A file waits here with its bytes in the page cache, so that it takes no memory;
-small ones wait to be written as well, for that blocks, too, as long as others are replaced.
+takes the place of another one, and with ``fsync`` every file does. So as soon as commits have
+turned out to block, threads that do nothing else commit what the threads of the loop have made,
+which go on with the next chunk. A file waits here with its bytes in the page cache, so that it
+takes no memory; small ones wait to be written as well, for that blocks, too, as long as others are
+replaced.
 """
 
 from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
+from zarrs._clib.pthread cimport (
+    pthread_cond_broadcast,
+    pthread_cond_destroy,
+    pthread_cond_init,
+    pthread_cond_signal,
+    pthread_cond_wait,
+    pthread_create,
+    pthread_join,
+    pthread_mutex_destroy,
+    pthread_mutex_init,
+    pthread_mutex_lock,
+    pthread_mutex_unlock,
+    pthread_t,
+)
 from zarrs._core cimport OK, OVERTAKEN, THE_FILE, Failure, Input, Status, Tasks, WriteOptions
 from zarrs.filesystem._files cimport (
     NewFile,
@@ -21,20 +36,6 @@ from zarrs.filesystem._files cimport (
 )
 from zarrs.runtime._failures cimport is_cancelled, record_failure
 
-
-cdef extern from "<pthread.h>" nogil:
-    ctypedef void* (*Body)(void*) noexcept nogil
-    int pthread_create(pthread_t*, void*, Body, void*)
-    int pthread_join(pthread_t, void**)
-    int pthread_mutex_init(pthread_mutex_t*, void*)
-    int pthread_mutex_destroy(pthread_mutex_t*)
-    int pthread_mutex_lock(pthread_mutex_t*)
-    int pthread_mutex_unlock(pthread_mutex_t*)
-    int pthread_cond_init(pthread_cond_t*, void*)
-    int pthread_cond_destroy(pthread_cond_t*)
-    int pthread_cond_wait(pthread_cond_t*, pthread_mutex_t*)
-    int pthread_cond_signal(pthread_cond_t*)
-    int pthread_cond_broadcast(pthread_cond_t*)
 
 cdef extern from "_native/clocks.h" nogil:
     Py_ssize_t zarrs_waited()

@@ -10,23 +10,19 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset, strcmp, strlen
 from posix.unistd cimport close
 
+from zarrs._clib.pthread cimport (
+    pthread_atfork,
+    pthread_mutex_init,
+    pthread_mutex_lock,
+    pthread_mutex_t,
+    pthread_mutex_unlock,
+)
+
 
 cdef extern from "_native/atomics.h" nogil:
     Py_ssize_t zarrs_load(const Py_ssize_t* p)
     Py_ssize_t zarrs_add(Py_ssize_t* p, Py_ssize_t x)
     Py_ssize_t zarrs_look(const Py_ssize_t* p)
-
-cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_mutex_t:
-        pass
-    int pthread_mutex_init(pthread_mutex_t*, void*)
-    int pthread_mutex_lock(pthread_mutex_t*)
-    int pthread_mutex_unlock(pthread_mutex_t*)
-    int pthread_atfork(
-        void (*prepare)() noexcept nogil,
-        void (*parent)() noexcept nogil,
-        void (*child)() noexcept nogil,
-    )
 
 cdef enum:
     N_BUCKETS = 1024
