@@ -80,7 +80,7 @@ def setup(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_no_headers(setup: dict[str, Any]) -> None:
-    compiler = SimpleNamespace(compiler=["cc"])
+    compiler = SimpleNamespace(compiler=[os.environ.get("CC", "cc")])
     with pytest.raises(SystemExit, match=r"Python\.h is missing") as caught:
         setup["found"].check_compiler(compiler, ["/nonexistent"])
     assert str(caught.value).count("\n") == 1
