@@ -126,6 +126,7 @@ cdef struct Codec:
     BoundFn bound  # NULL: the encoded size has no known bound
     BeginFn begin  # NULL: no prefix decoding
     FeedFn feed
+    int feed_pays  # if what is not needed is at least one of so many parts of the whole
     ReleaseFn release_decoder
     ReleaseFn release_encoder
     ExtendFn extend  # a CHECKSUM's, which needs nothing else

@@ -115,8 +115,10 @@ cdef Status read_region(
             return status
     if chain.is_checked_raw and region.nbytes > PIECE and _is_little(region, item):
         return read_verified(source, chain, item, region, space)
-    # A stream that can be stopped is decoded more slowly than one that is decoded in one go.
-    if chain.has_prefix and region.nbytes - region.high >= max(MIN_SAVED, region.nbytes // 3):
+    # A stream that can be stopped may be decoded more slowly than one that is decoded in one go.
+    if chain.has_prefix and region.nbytes - region.high >= max(
+        MIN_SAVED, region.nbytes // chain.stages[0].codec.feed_pays
+    ):
         status = decode_prefix(source, chain, space, region.nbytes, region.high, &decoded)
     else:
         status = decode_chunk(source, chain, space, region.nbytes,

@@ -242,6 +242,7 @@ _codec.encode = encode
 _codec.bound = bound
 _codec.begin = begin
 _codec.feed = feed
+_codec.feed_pays = 8
 _codec.release_decoder = release_decoder
 register_codec(&_codec)
 

@@ -235,6 +235,7 @@ _codec.encode = encode
 _codec.bound = bound
 _codec.begin = begin
 _codec.feed = feed
+_codec.feed_pays = 4
 _codec.release_decoder = release_decoder
 _codec.release_encoder = release_encoder
 register_codec(&_codec)
