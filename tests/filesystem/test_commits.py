@@ -164,13 +164,17 @@ def test_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     array, data = new_array(tmp_path, "python")
     Hooked.hooks["commits"] = hook
-    most = {}
-    for waiting in (0, 3, 8, 0):
-        monkeypatch.setattr(_planner, "MAX_WAITING", waiting)
-        seen.clear()
-        array[...] = data
-        most[waiting] = max(seen)
-    assert [n - most[0] for n in most.values()] == [0, 3, 8]
+    for _ in range(5):  # threads of others may begin or end meanwhile
+        most = {}
+        for waiting in (0, 3, 8, 0):
+            monkeypatch.setattr(_planner, "MAX_WAITING", waiting)
+            seen.clear()
+            array[...] = data
+            most[waiting] = max(seen)
+        more = [n - most[0] for n in most.values()]
+        if more == [0, 3, 8]:
+            break
+    assert more == [0, 3, 8]
 
 
 @pytest.mark.parametrize("layout", ["small", "big", "shards"])
