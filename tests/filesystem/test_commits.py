@@ -215,8 +215,9 @@ def test_others_that_were_quicker(access: str, tmp_path: Path) -> None:
             left.remove(chunk)
             others = np.frombuffer((tmp_path / f"c/{chunk}/0/0").read_bytes(), "<f4").copy()
             others[0] = 5000 + chunk
-            (tmp_path / "other").write_bytes(others.tobytes())
-            (tmp_path / "other").replace(tmp_path / f"c/{chunk}/0/0")
+            new = tmp_path / f"other-{chunk}"
+            new.write_bytes(others.tobytes())
+            new.replace(tmp_path / f"c/{chunk}/0/0")
         return stored
 
     Hooked.hooks["commits"] = hook
