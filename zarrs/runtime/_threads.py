@@ -3,8 +3,9 @@
 A call runs its parallel loop in one of a few threads that belong to this package. OpenMP keeps a
 team of threads for every thread that runs loops: here the first thread, the one that is asked
 first, keeps its team from call to call, and the others, which are asked while it is busy, end
-theirs with the call. So the process never has more than twice as many threads of ours as CPUs, and
-a forked child, which has none of these threads, finds nothing of theirs to wait for.
+theirs with the call. So the process never has more than twice as many threads of ours as CPUs
+(beside at most eight that wait for files, see ``filesystem/_commits.pyx``), and a forked child,
+which has none of these threads, finds nothing of theirs to wait for.
 
 The threads end when none has been needed for a second, or with the event loop that needed one last.
 """
