@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, MutableMapping
 from functools import wraps
@@ -234,10 +235,22 @@ def move_ports(modules: Iterable[Any], distance: int) -> None:
             module.endpoint_url = module.endpoint_url.replace(f":{port}/", f":{module.port}/")
 
 
+def forget_file_systems() -> None:
+    """Let no test get a file system of fsspec's that an earlier one has made.
+
+    fsspec keeps them with their sessions, and so with the event loop of that test, which is closed.
+    Which tests were earlier in a process differs from run to run.
+    """
+    if "fsspec.asyn" in sys.modules:
+        for cls in sys.modules["fsspec.asyn"].AsyncFileSystem.__subclasses__():
+            cls.clear_instance_cache()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Begin each test with nothing used and with a directory of its own."""
     used.clear()
+    forget_file_systems()
     if not item.config.option.memory_in_files:
         return (yield)
     ram = RAM if os.access(RAM, os.W_OK) else None

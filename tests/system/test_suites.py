@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import fsspec
 import pytest
 from helpers import ROOT
 
@@ -152,6 +153,18 @@ def test_compare(suites: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
         assert {test: (result["outcome"], result["used"]) for test, result in directly.items()} == {
             test: ("passed", ["direct", "memory"]) for test in again
         }
+
+
+def test_no_file_system_of_an_earlier_test(suites: Any) -> None:
+    from suites_plugin import forget_file_systems
+
+    def file_system() -> Any:
+        return fsspec.filesystem("http", asynchronous=True)
+
+    earlier = file_system()
+    assert file_system() is earlier
+    forget_file_systems()
+    assert file_system() is not earlier
 
 
 def test_for_direct(suites: Any) -> None:
