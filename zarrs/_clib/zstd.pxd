@@ -8,6 +8,7 @@ cdef extern from * nogil:
     typedef struct ZSTD_DCtx_s ZSTD_DCtx;
     typedef struct { const void *src; size_t size; size_t pos; } ZSTD_inBuffer;
     typedef struct { void *dst; size_t size; size_t pos; } ZSTD_outBuffer;
+    unsigned ZSTD_versionNumber(void);
     const char *ZSTD_versionString(void);
     unsigned ZSTD_isError(size_t code);
     int ZSTD_getErrorCode(size_t code);
@@ -39,6 +40,7 @@ cdef extern from * nogil:
         void* dst
         size_t size
         size_t pos
+    unsigned ZSTD_versionNumber()
     const char* ZSTD_versionString()
     unsigned ZSTD_isError(size_t)
     int ZSTD_getErrorCode(size_t)
@@ -64,6 +66,8 @@ cdef enum:
     ZSTD_reset_session_only = 1
     ZSTD_d_windowLogMax = 100
     ZSTD_d_stableOutBuffer = 1001
+    # experimental, since 1.5.7
+    ZSTD_c_blockSplitterLevel = 1017
     ZSTD_error_dstSize_tooSmall = 70
     ZSTD_error_memory_allocation = 64
     ZSTD_error_srcSize_wrong = 72

@@ -56,6 +56,10 @@ if not zarrs_load_library():
 cdef enum:
     GZIP = 0
     DEFAULT_LEVEL = 6
+    # From the first of these levels to the last, libdeflate takes longer than at the one before for
+    # chunks as small as zlib's: both give the same sizes one level apart. zarr's default is 5.
+    FIRST_STRONGER = 5
+    LAST_STRONGER = 8
 
 # A decoder context is shared with the streams of `_zlib`, which own the one given to `begin`:
 # both live in this pair.
@@ -133,12 +137,19 @@ cdef Status decode(
     return OK
 
 
+cdef inline int _level(int level) noexcept nogil:
+    """The level of libdeflate that compresses as zlib does at a level."""
+    if level < 0:
+        level = DEFAULT_LEVEL
+    return level - 1 if FIRST_STRONGER <= level <= LAST_STRONGER else level
+
+
 cdef Status encode(
     const Params* params, void** context, const uint8_t* src, size_t n,
     uint8_t* dst, size_t capacity, size_t* written, Failure* failure,
 ) noexcept nogil:
     cdef Encoder* encoder = <Encoder*> context[0]
-    cdef int level = <int> params.v[0] if params.v[0] >= 0 else DEFAULT_LEVEL
+    cdef int level = _level(<int> params.v[0])
     if encoder == NULL:
         encoder = <Encoder*> calloc(1, sizeof(Encoder))
         if encoder == NULL:

@@ -12,6 +12,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from zarrs._clib.zstd cimport (
+    ZSTD_c_blockSplitterLevel,
     ZSTD_c_checksumFlag,
     ZSTD_c_compressionLevel,
     ZSTD_CCtx,
@@ -39,6 +40,7 @@ from zarrs._clib.zstd cimport (
     ZSTD_isError,
     ZSTD_outBuffer,
     ZSTD_reset_session_only,
+    ZSTD_versionNumber,
     ZSTD_versionString,
 )
 from zarrs._core cimport (
@@ -63,6 +65,9 @@ cdef enum:
     SKIPPABLE = 0x50
     SKIPPABLE_MASK = 0xF0
     NO_FRAME = -1  # an error code that the library does not have
+    # What the library's parameter takes: its own choice by level, or blocks of the full 128 KiB.
+    OWN_CHOICE = 0
+    NO_SPLITTING = 1
 
 cdef struct Decoder:
     ZSTD_DCtx* library
@@ -159,6 +164,20 @@ cdef Status feed(
     return OK
 
 
+# Earlier versions do not split so; later ones may give the number of an experimental parameter away.
+cdef bint _knows_splitting = 10507 <= ZSTD_versionNumber() < 10600
+
+
+cdef inline int _splitting(int level) noexcept nogil:
+    """How to look for places at which blocks are better split.
+
+    The levels 3 (which 0 stands for) and 4 do since 1.5.7, with samples of bytes. Those of items
+    that have more than one differ anyway: the many small blocks take up to 1.8 times as long, and
+    are rarely smaller, and then by less than 1 %.
+    """
+    return NO_SPLITTING if level == 0 or level == 3 or level == 4 else OWN_CHOICE
+
+
 cdef Status encode(
     const Params* params, void** context, const uint8_t* src, size_t n,
     uint8_t* dst, size_t capacity, size_t* written, Failure* failure,
@@ -173,6 +192,9 @@ cdef Status encode(
     if not ZSTD_isError(result):
         result = ZSTD_CCtx_setParameter(
             <ZSTD_CCtx*> context[0], ZSTD_c_checksumFlag, <int> params.v[1])
+    if not ZSTD_isError(result) and _knows_splitting:
+        result = ZSTD_CCtx_setParameter(
+            <ZSTD_CCtx*> context[0], ZSTD_c_blockSplitterLevel, _splitting(<int> params.v[0]))
     if not ZSTD_isError(result):
         result = ZSTD_compress2(<ZSTD_CCtx*> context[0], dst, capacity, src, n)
     if ZSTD_isError(result):
