@@ -7,13 +7,13 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import fsspec
 import pytest
 from helpers import ROOT
 
 SCRIPTS = ROOT / "scripts"
 
 SAMPLE = """
+import fsspec
 import numpy as np
 import pytest
 import zarr
@@ -66,6 +66,13 @@ def test_fails_as_expected_with_both():
 @pytest.mark.skip
 def test_skipped_with_both():
     pass
+
+
+@pytest.mark.parametrize("n", range(4))
+def test_file_system(n):
+    earlier_or_new = fsspec.filesystem("http", asynchronous=True)
+    assert not hasattr(earlier_or_new, "number")
+    earlier_or_new.number = n
 
 
 @pytest.mark.parametrize("name", ["a[0]-'b'", "None"])
@@ -132,10 +139,11 @@ def test_compare(suites: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert outcomes.pop("sample_test.py::test_skipped_with_both") == "skipped"
     assert {test for test, outcome in outcomes.items() if outcome == "passed"} == {
         "sample_test.py::test_passes",
+        *(f"sample_test.py::test_file_system[{n}]" for n in range(4)),
         *(ONE, OTHER, INTO),
     }
     assert "AssertionError" in everything.ours["sample_test.py::test_class"]["details"]
-    assert everything.passed() == (8, 4)
+    assert everything.passed() == (12, 8)
 
     with pytest.raises(SystemExit):
         suite.run(["sample_test.py", "-k", "no_such_test"], zarrs=True)
@@ -153,18 +161,6 @@ def test_compare(suites: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
         assert {test: (result["outcome"], result["used"]) for test, result in directly.items()} == {
             test: ("passed", ["direct", "memory"]) for test in again
         }
-
-
-def test_no_file_system_of_an_earlier_test(suites: Any) -> None:
-    from suites_plugin import forget_file_systems
-
-    def file_system() -> Any:
-        return fsspec.filesystem("http", asynchronous=True)
-
-    earlier = file_system()
-    assert file_system() is earlier
-    forget_file_systems()
-    assert file_system() is not earlier
 
 
 def test_for_direct(suites: Any) -> None:
