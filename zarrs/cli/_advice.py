@@ -30,7 +30,7 @@ CHECKSUM = 4
 
 # What zstd does better; measured, as docs/command-line.md says.
 FASTER, MUCH_FASTER = (
-    "zstd writes more than twice as fast and reads about as fast",
+    "zstd writes about twice as fast and reads as fast or faster",
     "zstd reads more than ten times as fast, though it may compress less",
 )
 SLOW_COMPRESSORS = {"gzip": FASTER, "zlib": FASTER, "bz2": MUCH_FASTER, "lzma": MUCH_FASTER}
