@@ -164,7 +164,7 @@ cdef Status feed(
     return OK
 
 
-# Earlier versions do not split so; later ones may give the number of an experimental parameter away.
+# Earlier versions do not split so; later ones may give an experimental number to something else.
 cdef bint _knows_splitting = 10507 <= ZSTD_versionNumber() < 10600
 
 
