@@ -41,6 +41,10 @@ PIECE = 2**20  # bytes that stay in the processor's cache
 NOT_STORED = 2**64 - 1
 DEFLATE = ctypes.util.find_library("deflate")
 
+# Parameters of libzstd; the second one is refused, without harm, by those that do not split blocks.
+COMPRESSION_LEVEL, BLOCK_SPLITTER_LEVEL = 100, 1017
+NO_SPLITTING = 1
+
 # --------------------------------------------------------------------------------- codecs
 
 
@@ -114,17 +118,26 @@ def zstd(config: dict[str, Any], item: int) -> Native:
     decompress = partial(
         function(library, "ZSTD_decompressDCtx"), context(library, "ZSTD_createDCtx")
     )
-    compress = partial(function(library, "ZSTD_compressCCtx"), context(library, "ZSTD_createCCtx"))
+    encoder = context(library, "ZSTD_createCCtx")
+    parameters = {COMPRESSION_LEVEL: level}
+    if level in {0, 3, 4}:  # as zarrs asks for
+        parameters[BLOCK_SPLITTER_LEVEL] = NO_SPLITTING
+    for parameter, value in parameters.items():
+        function(library, "ZSTD_CCtx_setParameter")(encoder, parameter, value)
+    compress = partial(function(library, "ZSTD_compress2"), encoder)
     return Native(
         lambda source, size, *target: partial(decompress, *target, source, size),
-        lambda source, size, *target: partial(compress, *target, source, size, level),
+        lambda source, size, *target: partial(compress, *target, source, size),
     )
 
 
 def deflate(config: dict[str, Any], item: int) -> Native:
     library, kind = str(DEFLATE), f"libdeflate_{config['id']}"
     decoder = context(library, "libdeflate_alloc_decompressor")
-    encoder = context(library, "libdeflate_alloc_compressor", config["level"])
+    level = config["level"]
+    if 5 <= level <= 8:  # as zarrs asks for
+        level -= 1
+    encoder = context(library, "libdeflate_alloc_compressor", level)
     decompress = partial(function(library, f"{kind}_decompress"), decoder)
     compress = partial(function(library, f"{kind}_compress"), encoder)
     return Native(
