@@ -9,8 +9,8 @@ codec
     Decode or encode the stored chunks, inner chunks of shards each, checksums included. Blosc and
     Zstandard are the C libraries inside numcodecs (or a newer Zstandard in the wheel blosc2)
     without its wrappers, gzip and zlib are libdeflate where there is one, CRC-32C is
-    google-crc32c, all else is numcodecs. Memory is warm. Small Zstandard frames are decoded many in
-    one call.
+    google-crc32c, all else is numcodecs. Zstandard and libdeflate compress as zarrs asks them to.
+    Memory is warm. Small Zstandard frames are decoded many in one call.
 faults
     Touch every page of fresh memory as big as the result. (Results of ours are of fresh memory,
     too: before a read is timed, GNU's allocator gives back what is free.)

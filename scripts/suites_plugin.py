@@ -236,7 +236,7 @@ def move_ports(modules: Iterable[Any], distance: int) -> None:
 
 
 def forget_file_systems() -> None:
-    """Let no test get a file system of fsspec's that an earlier one has made.
+    """Let no test get an asynchronous file system of fsspec's that an earlier one has made.
 
     fsspec keeps them with their sessions, and so with the event loop of that test, which is closed.
     Which tests were earlier in a process differs from run to run.

@@ -473,7 +473,7 @@ def test_compare(tmp_path: Path) -> None:
     """Every case and operation, by who has all codecs and by who has not."""
     file = tmp_path / "results.json"
     done = run(
-        *(COMPARE, "--small", "--rounds", 2, "--strict", "--markdown"),
+        *(COMPARE, "--small", "--rounds", 2, "--patience", 600, "--strict", "--markdown"),
         *("--impl", "tensorstore,zarrs,direct", "--dir", tmp_path, "--json", file),
     )
     titles = "TensorStore | zarrs pipeline | zarrs direct | "
