@@ -99,6 +99,7 @@ class StoreReads:
         self._indexes: dict[int, int] = {}  # from which they were opened, by checksums
         self._rounds: Counter[int] = Counter()  # how often chunks were begun anew
         self._attempts: Counter[int] = Counter()
+        self._suspects: set[int] = set()  # failed though their index is the same as before
         self._doubts: list[tuple[Wanted, Exception]] = []  # ranges that the store did not like
         self._fetched: list[Fetched] = []
         self._parts: list[Part] = []
@@ -167,8 +168,12 @@ class StoreReads:
             [index] = await self._get([Wanted(task, part)])
         except Exception:  # what failed before says more
             return False
-        if index is not None and _checksum(index) == before:
+        if index is None or _checksum(index) != before:
+            self._suspects.discard(task)
+        elif task in self._suspects or self._open.get(task) is None:  # or else it is the index
             return False
+        else:  # another version may have come and gone meanwhile: what is damaged fails again
+            self._suspects.add(task)
         self._job.plan.retract(task)
         self._drop(task)
         await self._arrive(Wanted(task, part, round=self._rounds[task]), index)
