@@ -13,6 +13,7 @@ import numpy as np
 import zarr
 
 from zarrs._findings import Absent, CheckReport, Finding, Missing, size_of
+from zarrs._run import refuse_zarr_loop
 from zarrs._stored import StoredArray
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def check(
         If `node` is neither an array nor a group.
     ValueError
         If `repair` is set and the store is read-only, or cannot delete.
+    RuntimeError
+        In zarr's own event loop.
     ImportError
         If `progress` is set and rich is not installed.
 
@@ -70,6 +73,7 @@ def check(
     2 of 4 chunks stored in 1 array: 32 bytes
     sound
     """
+    refuse_zarr_loop("check")
     return check_arrays(_arrays_of(node), repair=repair, progress=progress)
 
 

@@ -145,16 +145,28 @@ def write_now(job: Job, options: Options) -> None:
 
 def run_coroutine(work: Coroutine[Any, Any, T]) -> T:
     """Wait for a coroutine that zarr's event loop runs, or another one if this is called there."""
-    from zarr.core.sync import loop
-
-    try:
-        running = asyncio.get_running_loop()
-    except RuntimeError:
-        running = None
-    if running is None or running is not loop[0]:
+    if not _is_in_zarr_loop():
         return sync(work)
     result: T = _threads.submit_alone(asyncio.run, work).result()
     return result
+
+
+def refuse_zarr_loop(name: str) -> None:
+    """Raise RuntimeError in zarr's event loop, for calls whose threads would wait for it."""
+    if _is_in_zarr_loop():
+        raise RuntimeError(
+            f"zarrs.{name}() was called in zarr's event loop, which it would wait for for ever: "
+            f"call it in another thread, as `await asyncio.to_thread(zarrs.{name}, ...)` does"
+        )
+
+
+def _is_in_zarr_loop() -> bool:
+    from zarr.core.sync import loop
+
+    try:
+        return asyncio.get_running_loop() is loop[0]
+    except RuntimeError:
+        return False
 
 
 def _call(job: Job, function: Callable[..., T], *args: Any) -> T:

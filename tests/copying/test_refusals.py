@@ -1,5 +1,6 @@
 """What cannot be copied is refused before anything is written, and says why."""
 
+import asyncio
 import os
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ import zarr
 from helpers import assert_same, emit, run_child, stock_read, stored_files
 from zarr.codecs import BytesCodec, GzipCodec, TransposeCodec
 from zarr.codecs import numcodecs as wrapped
+from zarr.core.sync import _get_loop
 from zarr.storage import LocalStore, MemoryStore, StorePath
 
 import zarrs
@@ -39,6 +41,22 @@ def refuse(message: str, source: Any, target: Any, error: Any = ValueError, **wi
 
 
 # -------------------------------------------------------------------------- source and target
+
+
+def test_inside_of_event_loops(source: Any, tmp_path: Path) -> None:
+    """Threads of zarr's own loop would wait for it; any other is just blocked meanwhile."""
+
+    async def work() -> Any:
+        refuse(
+            r"zarrs\.copy\(\) was called in zarr's event loop", source, tmp_path / "b", RuntimeError
+        )
+
+    asyncio.run_coroutine_threadsafe(work(), _get_loop()).result(60)
+
+    async def other() -> Any:
+        return zarrs.copy(source, tmp_path / "b")
+
+    assert asyncio.run(other()).arrays == 1
 
 
 def test_no_source(tmp_path: Path) -> None:

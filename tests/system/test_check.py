@@ -1,5 +1,6 @@
 """What `check` finds in arrays of every kind and on every store, and what a repair deletes."""
 
+import asyncio
 import os
 import pickle
 import re
@@ -42,6 +43,7 @@ from shards import INNER, SHAPE, SHARD, Layout, Sharding, create_sharded
 from stores import AsyncOnly, Kind, Services, each_kind, filled, stored
 from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, TransposeCodec, ZstdCodec
 from zarr.core.chunk_key_encodings import ChunkKeyEncoding
+from zarr.core.sync import _get_loop
 from zarr.storage import LocalStore, MemoryStore, ZipStore
 
 import zarrs
@@ -1126,6 +1128,19 @@ def test_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert make(remote).threads == 10
     with zarr.config.set({"async.concurrency": None}):
         assert make(remote).threads == 32
+
+
+def test_inside_of_event_loops() -> None:
+    """Threads of zarr's own loop would wait for it; any other is just blocked meanwhile."""
+    array = zarr.create_array(AsyncOnly(), shape=(4,), chunks=(2,), dtype="i4")
+    array[...] = 1
+
+    async def work() -> Any:
+        return zarrs.check(array)
+
+    assert asyncio.run(work()).stored_chunks == 2
+    with pytest.raises(RuntimeError, match=r"zarrs\.check\(\) was called in zarr's event loop"):
+        asyncio.run_coroutine_threadsafe(work(), _get_loop()).result(60)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])

@@ -12,6 +12,7 @@ import numpy as np
 from zarr.storage import StorePath
 
 from zarrs._config import read_options
+from zarrs._run import refuse_zarr_loop
 from zarrs.copying._bar import progress_bar
 from zarrs.copying._memory import Limit, parse_memory
 from zarrs.copying._metadata import Wishes
@@ -118,6 +119,8 @@ def copy(
         If items differ.
     ImportError
         If a package is missing that was asked for.
+    RuntimeError
+        In zarr's own event loop.
 
     Examples
     --------
@@ -130,6 +133,7 @@ def copy(
     >>> zarr.open_array(target, mode="r").chunks
     (3, 2)
     """
+    refuse_zarr_loop("copy")
     started = time.monotonic()
     n_bytes = parse_memory(memory)
     wishes = Wishes(_plain(chunks), _plain(shards), filters, serializer, compressors, zarr_format)
