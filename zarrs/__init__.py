@@ -90,11 +90,11 @@ try:
 
     from zarrs._array import Array
     from zarrs._buffers import RecyclingNDBuffer
-    from zarrs._check import check
     from zarrs._direct import Group, create_array, direct, open, open_array, open_group
     from zarrs._explain import Explanation, GroupExplanation, explain
-    from zarrs._findings import CheckReport, Finding
     from zarrs.caching._chunk_cache import ChunkCache
+    from zarrs.checking._check import check
+    from zarrs.checking._findings import CheckReport, Finding
     from zarrs.codecs._chain import Part
     from zarrs.copying._copy import copy
     from zarrs.copying._report import CopyReport

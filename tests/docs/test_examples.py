@@ -28,11 +28,8 @@ pytestmark = [
     ),
 ]
 
-# What they print is that of one array on one machine; tests/system has tests of both.
-SHOWN = {
-    "docs/behaviour.md": "test_explain.py",
-    "docs/check.md": "test_check.py",
-}
+# What they print is that of one array on one machine; explain and check have tests of their own.
+SHOWN = ("docs/behaviour.md", "docs/check.md")
 # Of what anndata and pandas deprecate.
 IGNORED = {"docs/recipes/anndata.md": ["ignore"]}
 PAGES = sorted(

@@ -16,6 +16,7 @@ ROWS = (
     {"cli"},
     {"__init__"},
     {"copying"},
+    {"checking"},
     {""},
     {"storage"},
     {"execution"},

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zarrs._check import check_arrays
+from zarrs.checking._check import check_arrays
 from zarrs.cli._errors import CommandError, ExitCode
 from zarrs.cli._output import err, one_line, say, say_json
 from zarrs.cli._paths import PathArgument, StorageOptions, arrays_of, open_node
 
 if TYPE_CHECKING:
-    from zarrs._findings import CheckReport
+    from zarrs.checking._findings import CheckReport
 
 
 def check(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zarrs._access import chunks_of
-from zarrs._stored import StoredArray
+from zarrs.checking._stored import StoredArray
 from zarrs.copying._memory import Limit
 from zarrs.copying._regions import Numbers, Regions, axes_of, make_regions
 from zarrs.copying._transfer import Pair

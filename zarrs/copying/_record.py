@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import zarr
 from zarr.storage import LocalStore, StorePath
 
-from zarrs._stored import TEMPORARY
+from zarrs.checking._stored import TEMPORARY
 from zarrs.copying._places import (
     ELSEWHERE,
     clear,

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zarrs._findings import number_of, place_of, size_of
-from zarrs._stored import Axis
+from zarrs._grid import Axis, number_of, place_of, size_of
 from zarrs.copying._memory import Limit, show_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from zarrs._findings import Coordinates
+    from zarrs._grid import Coordinates
 
 Box = tuple[slice, ...]
 Numbers = np.ndarray[Any, np.dtype[np.int64]]

@@ -20,7 +20,7 @@ from zarr.storage import LocalStore
 from zarrs._access import chunks_of, largest
 from zarrs._array import Array, with_pipeline
 from zarrs._config import read_concurrency
-from zarrs._findings import place_of
+from zarrs._grid import place_of
 from zarrs._run import run_coroutine
 from zarrs.copying._regions import Box, axes_of
 

@@ -47,7 +47,8 @@ from zarr.core.sync import _get_loop
 from zarr.storage import LocalStore, MemoryStore, ZipStore
 
 import zarrs
-from zarrs._stored import Axis, StoredArray
+from zarrs._grid import Axis
+from zarrs.checking._stored import StoredArray
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Combining a `sharding_indexed` codec:zarr.errors.ZarrUserWarning"
@@ -615,7 +616,7 @@ def test_shards_inside_of_codecs(tmp_path: Path, sharding: Sharding) -> None:
 
 
 def test_large_shards_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zarrs._stored.MAX_PIECE", 200)
+    monkeypatch.setattr("zarrs.checking._stored.MAX_PIECE", 200)
     read: list[Any] = []
     getitem = zarrs.Array.__getitem__
 

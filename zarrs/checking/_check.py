@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import zarr
 
-from zarrs._findings import Absent, CheckReport, Finding, Missing, size_of
+from zarrs._grid import size_of
 from zarrs._run import refuse_zarr_loop
-from zarrs._stored import StoredArray
+from zarrs.checking._findings import Absent, CheckReport, Finding, Missing
+from zarrs.checking._stored import StoredArray
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
-    from zarrs._findings import Coordinates
-    from zarrs._stored import StoredChunk
+    from zarrs._grid import Coordinates
+    from zarrs.checking._stored import StoredChunk
 
 # From the name of an array and its number of chunks to what is called after each of these.
 Begin = Callable[[str, int], Callable[[], object]]

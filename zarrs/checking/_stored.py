@@ -12,16 +12,12 @@ import math
 import os
 import re
 import stat
-from bisect import bisect_left
-from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numcodecs
-import numpy as np
 from zarr.abc.store import RangeByteRequest
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, TransposeCodec
 from zarr.codecs import numcodecs as wrapped
@@ -32,8 +28,10 @@ from zarr.core.chunk_key_encodings import DefaultChunkKeyEncoding, V2ChunkKeyEnc
 from zarrs._access import chunks_of
 from zarrs._array import Array, with_pipeline
 from zarrs._config import read_concurrency
-from zarrs._findings import Finding, number_of, place_of, size_of
+from zarrs._grid import Axis, halves_of, number_of, place_of, shape_of, size_of
 from zarrs._run import run_coroutine, write_parts
+from zarrs.checking._findings import Finding
+from zarrs.checking._inner_chunks import inner_sizes_of, levels_of
 from zarrs.pipeline import ZarrsCodecPipeline
 from zarrs.runtime._errors import ChunkError
 from zarrs.storage._key_locks import key_locks, lock_names
@@ -45,11 +43,8 @@ if TYPE_CHECKING:
     import zarr
     from zarr.abc.store import Store
 
-    from zarrs._findings import Coordinates
-
-Box = tuple[slice, ...]  # of an array's items
-Part = Callable[[int, int], bytes]  # the bytes between two places of what is stored
-Sizes = np.ndarray[Any, np.dtype[np.int64]]  # of encoded inner chunks; negative: not stored
+    from zarrs._grid import Box, Coordinates
+    from zarrs.checking._inner_chunks import Sizes
 
 MAX_PIECE = 64 * 1024 * 1024  # bytes that a thread decodes in one go, if there are inner chunks
 MAX_REQUESTS = 32  # threads that wait for a store
@@ -58,60 +53,11 @@ TEMPORARY = re.compile(r"\.([0-9a-f]{16}|[0-9a-f]{32})\.partial$")
 DIGITS = re.compile(r"\d+")
 METADATA = ("zarr.json", ".zarray")
 USUAL_NAMES = (DefaultChunkKeyEncoding, V2ChunkKeyEncoding)
-NOT_STORED = 2**64 - 1  # offset and size of an inner chunk in the index
 GONE = (FileNotFoundError, NotADirectoryError)
 FIXED_SIZE = (TransposeCodec, BytesCodec, Crc32cCodec)
 CHECKSUM_SIZE = 4
 BLOSC = (BloscCodec, wrapped.Blosc, numcodecs.Blosc)
 BLOSC_HEADER = 16  # bytes, the last four of which say how many there are of all
-
-
-class Axis(NamedTuple):
-    """The chunks along one axis of an array that hold something of it."""
-
-    n_chunks: int
-    size: int = 0  # of each
-    starts: tuple[int, ...] = ()  # if they have several sizes; and where the last one ends
-
-    @classmethod
-    def of(cls, size: int | Sequence[int], extent: int) -> Axis:
-        """Cut an axis into chunks of one size, or of the given ones."""
-        if isinstance(size, int):
-            return cls(-(-extent // size) if extent else 0, size)
-        starts = (0, *accumulate(size))
-        return cls(bisect_left(starts, extent), 0, starts)
-
-    @property
-    def extent(self) -> int:
-        """The length of all of them."""
-        return self.span(self.n_chunks - 1).stop if self.n_chunks else 0
-
-    def span(self, i: int) -> slice:
-        """Return what the i-th of them holds."""
-        if self.starts:
-            return slice(self.starts[i], self.starts[i + 1])
-        return slice(i * self.size, (i + 1) * self.size)
-
-
-@dataclass(frozen=True)
-class Level:
-    """One level of shards.
-
-    Attributes
-    ----------
-    codec : ShardingCodec
-    order : tuple of int
-        The array's axes in the order of the index.
-    shape : tuple of int
-        Of the inner chunks, along the array's axes.
-    is_bare : bool
-        Whether the shard is stored as it is, with no codec around it.
-    """
-
-    codec: ShardingCodec
-    order: Coordinates
-    shape: Coordinates
-    is_bare: bool
 
 
 @dataclass
@@ -188,7 +134,7 @@ class StoredArray:
         self._head = f"{self.path}/" if self.path else ""
         codecs = _codecs_of(self.metadata)
         self._is_blosc = any(type(codec) in BLOSC for codec in codecs[-1:])
-        self._levels, codecs = _levels_of(codecs, len(self.grid))
+        self._levels, codecs = levels_of(codecs, len(self.grid))
         self._has_fixed_size = all(type(codec) in FIXED_SIZE for codec in codecs)
         self._tail = CHECKSUM_SIZE * sum(type(codec) is Crc32cCodec for codec in codecs)
         # Of other ways to shard it is not known which inner chunks there are to be spared.
@@ -302,7 +248,7 @@ class StoredArray:
         chunk.units = tuple(level.shape for level in self._levels)
         if self._levels and self._levels[0].is_bare:
             part = partial(self._part, chunk.key)
-            chunk.inner_sizes = _inner_sizes(part, chunk.size, _shape(chunk.box), self._levels)
+            chunk.inner_sizes = inner_sizes_of(part, chunk.size, shape_of(chunk.box), self._levels)
             if chunk.inner_sizes is None and self._has_no_index(chunk):
                 chunk.units = ()  # it is in one piece
         chunk.faults = self._faults(chunk, chunk.box)
@@ -322,7 +268,7 @@ class StoredArray:
 
     def _faults(self, chunk: StoredChunk, box: Box) -> list[Fault]:
         # A box that cannot be read is halved until what is left are single inner chunks.
-        halves = _halves(box, chunk.units)
+        halves = halves_of(box, chunk.units)
         if not halves or self._nbytes(box) <= MAX_PIECE:
             try:
                 self._array[box]
@@ -369,7 +315,7 @@ class StoredArray:
             yield Fault(chunk.box, [finding])
 
     def _nbytes(self, box: Box) -> int:
-        return math.prod(_shape(box)) * self._array.dtype.itemsize
+        return math.prod(shape_of(box)) * self._array.dtype.itemsize
 
     def _encoded_size(self, box: Box) -> int | None:
         # Of a chunk or an inner chunk; None: it is not known.
@@ -444,25 +390,6 @@ def _codecs_of(metadata: Any) -> list[Any]:
     return [*first, *filters, *([] if metadata.compressor is None else [metadata.compressor])]
 
 
-def _levels_of(codecs: Sequence[Any], ndim: int) -> tuple[list[Level], list[Any]]:
-    # The levels of shards that can be told apart, and the codecs of what they hold.
-    order = tuple(range(ndim))
-    levels: list[Level] = []
-    rest = list(codecs)
-    i = 0
-    while i < len(rest) and type(rest[i]) in (TransposeCodec, ShardingCodec):
-        codec = rest[i]
-        i += 1
-        if type(codec) is TransposeCodec:
-            order = tuple(order[k] for k in codec.order)
-        else:
-            shape = dict(zip(order, codec.chunk_shape, strict=True))
-            inner = tuple(shape[axis] for axis in range(ndim))
-            levels.append(Level(codec, order, inner, is_bare=i == len(rest)))
-            rest, i = list(codec.codecs), 0
-    return levels, rest
-
-
 def _has_usual_names(metadata: Any) -> bool:
     # Others might not be recognised.
     encoding = getattr(metadata, "chunk_key_encoding", None)
@@ -482,68 +409,5 @@ def _files(directory: str, depth: int, head: str = "") -> Iterator[str]:
                 yield from _files(entry.path, depth - 1, f"{head}{entry.name}/")
 
 
-def _shape(box: Box) -> Coordinates:
-    return tuple(part.stop - part.start for part in box)
-
-
-def _halves(box: Box, units: tuple[Coordinates, ...]) -> list[Box]:
-    # Cut where units meet, large ones first; nothing if the box is a single one of the smallest.
-    for unit in units:
-        counts = [-(-n // m) for n, m in zip(_shape(box), unit, strict=True)]
-        if counts and max(counts) > 1:
-            axis = counts.index(max(counts))
-            start, stop = box[axis].start, box[axis].stop
-            middle = start + max(counts) // 2 * unit[axis]
-            halves = slice(start, middle), slice(middle, stop)
-            return [(*box[:axis], half, *box[axis + 1 :]) for half in halves]
-    return []
-
-
 def _blosc_size(header: bytes) -> int:
     return int.from_bytes(header[BLOSC_HEADER - 4 : BLOSC_HEADER], "little")
-
-
-def _inner_sizes(part: Part, size: int, shape: Coordinates, levels: list[Level]) -> Sizes | None:
-    # Bytes of the innermost chunks, by their places along the array's axes; -1: it is not stored,
-    # 0: it is not known. None: the index cannot be read.
-    level, *inner = levels
-    entries = _index(part, size, shape, level)
-    if entries is None:
-        return None
-    offsets, lengths = entries[..., 0], entries[..., 1]
-    is_absent = (offsets == NOT_STORED) & (lengths == NOT_STORED)
-    if not inner:
-        return np.where(is_absent, -1, np.minimum(lengths, size).astype(np.int64))
-    ratio = tuple(n // m for n, m in zip(level.shape, inner[-1].shape, strict=True))
-    sizes = np.where(is_absent, -1, 0)
-    for axis, n in enumerate(ratio):
-        sizes = sizes.repeat(n, axis)
-    for place in map(tuple, np.argwhere(~is_absent).tolist()):
-        start, length = int(offsets[place]), int(lengths[place])
-        if inner[0].is_bare and start + length <= size:
-            found = _inner_sizes(partial(_from, part, start), length, level.shape, inner)
-            if found is not None:
-                sizes[tuple(slice(i * n, i * n + n) for i, n in zip(place, ratio, strict=True))] = (
-                    found
-                )
-    return sizes
-
-
-def _from(part: Part, first: int, start: int, stop: int) -> bytes:
-    return part(first + start, first + stop)
-
-
-def _index(part: Part, size: int, shape: Coordinates, level: Level) -> Any:
-    # Offset and size of every inner chunk along the array's axes; None: that is damaged.
-    codec = level.codec
-    counts = tuple(shape[axis] // level.shape[axis] for axis in level.order)
-    length = codec._shard_index_size(counts)
-    is_first = getattr(codec.index_location, "value", codec.index_location) == "start"
-    start = 0 if is_first else max(0, size - length)
-    encoded = buffer_prototype.buffer.from_bytes(part(start, start + length))
-    try:
-        index = run_coroutine(codec._decode_shard_index(encoded, counts))
-    except Exception:  # whatever its codecs raise: a reader will say what is wrong
-        return None
-    axes = *(level.order.index(axis) for axis in range(len(shape))), len(shape)
-    return index.offsets_and_lengths.transpose(axes)

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zarrs._grid import place_of, size_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Coordinates = tuple[int, ...]
+    from zarrs._grid import Coordinates
 
 FAULTS = ("damaged", "too long", "unreadable")
 KINDS = (*FAULTS, "temporary", "missing")
@@ -236,34 +238,3 @@ def _shortened(findings: Sequence[Finding]) -> list[str]:
     if len(findings) > MAX_SHOWN:
         lines.append(f"and {len(findings) - MAX_SHOWN:,} more in .findings")
     return lines
-
-
-def size_of(grid: Coordinates) -> int:
-    """Return how many places a grid has, whatever fits into 64 bits."""
-    size = 1
-    for n in grid:
-        size *= n
-    return size
-
-
-def place_of(number: int, grid: Coordinates) -> Coordinates:
-    """Return the coordinates of a place in a grid from its number in C order.
-
-    Examples
-    --------
-    >>> place_of(5, (2, 3))
-    (1, 2)
-    """
-    place: list[int] = []
-    for n in reversed(grid):
-        number, rest = divmod(number, n)
-        place.insert(0, rest)
-    return tuple(place)
-
-
-def number_of(place: Coordinates, grid: Coordinates) -> int:
-    """Return the number of a place in C order: what `place_of` takes."""
-    number = 0
-    for i, n in zip(place, grid, strict=True):
-        number = number * n + i
-    return number
