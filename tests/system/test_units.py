@@ -2,6 +2,7 @@
 
 import doctest
 import os
+import random
 import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -107,12 +108,23 @@ def test_the_environment_is_left_alone() -> None:
     assert out.stdout == "True\n", out.stderr
 
 
-@given(st.binary(max_size=40_000), st.integers(0, 9))
-def test_crc32c(data: bytes, skip: int) -> None:
-    """Both ways to compute it, at any alignment, against Google's."""
+each_instructions = pytest.mark.parametrize("instructions", _crc32c.all_instructions())
+
+
+@each_instructions
+@given(data=st.binary(max_size=40_000), skip=st.integers(0, 9))
+def test_crc32c(instructions: str, data: bytes, skip: int) -> None:
+    """All ways to compute it, at any alignment, against Google's."""
     data = data[skip:]
-    assert _crc32c.checksum(data) == google_crc32c.value(data)
-    assert _crc32c.checksum(data, hardware=False) == google_crc32c.value(data)
+    assert _crc32c.checksum(data, instructions) == google_crc32c.value(data)
+
+
+@each_instructions
+@pytest.mark.parametrize("value", [b"\0", b"\xff", None])
+def test_crc32c_of_all_lengths(instructions: str, value: bytes | None) -> None:
+    data = random.Random(1).randbytes(15_000) if value is None else value * 15_000
+    for n in [*range(2000), *range(2000, 15_000, 77), 12_287, 12_288, 12_289]:
+        assert _crc32c.checksum(data[:n], instructions) == google_crc32c.value(data[:n])
 
 
 @pytest.mark.parametrize(

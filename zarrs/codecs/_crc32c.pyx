@@ -13,17 +13,46 @@ cdef extern from "_native/crc32c.h" nogil:
     uint32_t zarrs_crc32c_hardware(uint32_t crc, const uint8_t* p, size_t n)
     uint32_t zarrs_crc32c_software(uint32_t crc, const uint8_t* p, size_t n)
 
+cdef extern from "_native/crc32c_folding.h" nogil:
+    void zarrs_crc32c_folding_init()
+    bint zarrs_crc32c_has_folding()
+    uint32_t zarrs_crc32c_folding(uint32_t crc, const uint8_t* p, size_t n)
+
+
+ctypedef uint32_t (*Extend)(uint32_t crc, const uint8_t* p, size_t n) noexcept nogil
 
 zarrs_crc32c_init()
-cdef bint _has_hardware = zarrs_crc32c_has_hardware()
+zarrs_crc32c_folding_init()
+
+
+cdef Extend _extend_by(str instructions):
+    if instructions == "software":
+        return zarrs_crc32c_software
+    return zarrs_crc32c_folding if instructions == "avx512" else zarrs_crc32c_hardware
+
+
+def all_instructions() -> tuple:
+    """The instruction sets that checksums can be computed with here, the fastest first."""
+    found = ["software"]
+    if zarrs_crc32c_has_hardware():
+        found.insert(0, ZARRS_CRC32C_HARDWARE.decode())
+    if zarrs_crc32c_has_folding():
+        found.insert(0, "avx512")
+    return tuple(found)
+
+
+def instructions() -> str:
+    """How checksums are computed: the instruction set, or ``software``."""
+    return all_instructions()[0]
+
+
+cdef Extend _extend = _extend_by(instructions())
 
 
 cdef uint32_t extend(
     const Params* params, uint32_t crc, const uint8_t* src, size_t n,
 ) noexcept nogil:
-    if _has_hardware:
-        return zarrs_crc32c_hardware(crc, src, n)
-    return zarrs_crc32c_software(crc, src, n)
+    return _extend(crc, src, n)
 
 
 cdef Codec _codec
@@ -35,16 +64,7 @@ _codec.piecewise = True
 register_codec(&_codec)
 
 
-def instructions() -> str:
-    """How checksums are computed: the instruction set, or ``software``."""
-    return ZARRS_CRC32C_HARDWARE.decode() if _has_hardware else "software"
-
-
-def checksum(data: bytes, hardware: bool = True) -> int:
-    """CRC-32C of ``data``, with or without the processor's own instruction."""
+def checksum(data: bytes, instructions: str) -> int:
+    """CRC-32C of ``data``, with one of `all_instructions`."""
     cdef const uint8_t[::1] view = data
-    if view.shape[0] == 0:
-        return 0
-    if hardware and _has_hardware:
-        return zarrs_crc32c_hardware(0, &view[0], view.shape[0])
-    return zarrs_crc32c_software(0, &view[0], view.shape[0])
+    return _extend_by(instructions)(0, &view[0], view.shape[0]) if len(data) else 0
