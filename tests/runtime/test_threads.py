@@ -214,7 +214,7 @@ async def many(array: zarr.Array[Any], rows: range) -> None:
         assert_same(await array.async_array.getitem(part), DATA[part])
         assert_same(await array.async_array.getitem(slice(None)), DATA)
 
-    async with asyncio.timeout(50):
+    async with asyncio.timeout(200):
         await asyncio.gather(*(one(i) for i in rows))
 
 
@@ -224,7 +224,7 @@ def test_zarrs_own_loop(array: zarr.Array[Any]) -> None:
     calls = [asyncio.run_coroutine_threadsafe(many(array, range(0, 160, 5)), _get_loop())]
     in_threads(4, lambda i: assert_same(array[...], DATA))
     for call in calls:
-        call.result(60)
+        call.result(240)
 
 
 @each_store
@@ -243,7 +243,7 @@ def test_saturated_pools(array: zarr.Array[Any]) -> None:
             waiting = [asyncio.to_thread(lambda: assert_same(array[...], DATA)) for _ in range(12)]
             await asyncio.gather(*waiting, many(array, range(0, 40, 10)))
 
-    asyncio.run(asyncio.wait_for(main(), 60))
+    asyncio.run(asyncio.wait_for(main(), 240))
 
 
 # ------------------------------------------------------------------------- writers of one shard
@@ -292,7 +292,7 @@ def test_two_tasks_write_one_shard(native: None, tmp_path: Path, kind: str) -> N
             expected = np.repeat(np.tile([2 * k, 2 * k + 1], PAIR // 16), 8)
             assert_same(await array.getitem(slice(None)), expected.astype("<i4"))
 
-    asyncio.run(asyncio.wait_for(main(), 60))
+    asyncio.run(asyncio.wait_for(main(), 240))
 
 
 # ------------------------------------------------------------------------------------- the end

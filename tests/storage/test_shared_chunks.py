@@ -144,7 +144,7 @@ def test_parts_of_one_chunk_from_event_loops(native: None, geometry: str) -> Non
                     start = i * PART + j * PART // 2
                     await mine.setitem(slice(start, start + PART // 2), 100 * k + i)
 
-            async with asyncio.timeout(50):
+            async with asyncio.timeout(200):
                 await asyncio.gather(write(0), write(1))
 
         asyncio.run(main())

@@ -99,7 +99,7 @@ class StoreReads:
         self._indexes: dict[int, int] = {}  # from which they were opened, by checksums
         self._rounds: Counter[int] = Counter()  # how often chunks were begun anew
         self._attempts: Counter[int] = Counter()
-        self._suspects: set[int] = set()  # failed though their index is the same as before
+        self._suspects: set[int] = set()  # damaged though their index is the same as before
         self._doubts: list[tuple[Wanted, Exception]] = []  # ranges that the store did not like
         self._fetched: list[Fetched] = []
         self._parts: list[Part] = []
@@ -150,7 +150,7 @@ class StoreReads:
             await self._news()
         if not self._doubts:
             failure = self._job.plan.failure()
-            return failure is not None and await self._begin_if_replaced(failure[0])
+            return failure is not None and await self._begin_if_replaced(failure[0], once_more=True)
         wanted, error = self._doubts.pop()
         if self._open[wanted.task] is wanted.shard and not await self._begin_if_replaced(
             wanted.task
@@ -158,7 +158,9 @@ class StoreReads:
             raise error
         return True
 
-    async def _begin_if_replaced(self, task: int) -> bool:
+    async def _begin_if_replaced(self, task: int, *, once_more: bool = False) -> bool:
+        # Also `once_more` with the same index, as another version may have come and gone meanwhile:
+        # what is damaged fails again.
         before = self._indexes.get(task)
         if before is None or self._attempts[task] == MAX_ATTEMPTS:
             return False
@@ -170,10 +172,10 @@ class StoreReads:
             return False
         if index is None or _checksum(index) != before:
             self._suspects.discard(task)
-        elif task in self._suspects or self._open.get(task) is None:  # or else it is the index
-            return False
-        else:  # another version may have come and gone meanwhile: what is damaged fails again
+        elif once_more and task not in self._suspects and self._open.get(task) is not None:
             self._suspects.add(task)
+        else:
+            return False
         self._job.plan.retract(task)
         self._drop(task)
         await self._arrive(Wanted(task, part, round=self._rounds[task]), index)
