@@ -162,7 +162,7 @@ def test_replaced_again_and_again(store: Any) -> None:
 
 @each_location
 def test_damaged(store: Any, location: str) -> None:
-    """What is damaged fails twice with the same index; a damaged index is the same twice."""
+    """What is damaged fails twice with the same index."""
     array = make(store, location)
     [blob] = stored(location, 7)
     middle = bytearray(blob)
@@ -177,7 +177,7 @@ def test_damaged(store: Any, location: str) -> None:
     store.held["c/0/0"] = bytes(damaged)
     with pytest.raises(zarrs.ChunkError, match="index of the shard is damaged"):
         array[WINDOW]
-    assert store.index_requests == 3 + 2
+    assert store.index_requests == 3 + 3
 
 
 def test_a_damaged_index_that_is_replaced(store: Any) -> None:
@@ -259,6 +259,36 @@ def test_replaced_by_a_shorter_one() -> None:
     window = (slice(990, 1000), slice(300, 310))  # at the end of the shard
     assert_same(array[window], version(0)[window])
     assert store.refused > 0
+
+
+def test_replaced_deleted_and_restored() -> None:
+    """One range is of a version that was deleted before the next range was asked for."""
+
+    class Passing(Spy):
+        indexes = ranges = 0
+
+        async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+            if key != "c/0/0" or byte_range is None:
+                return await super().get(key, prototype, byte_range)
+            self.indexes += is_of_index(byte_range)
+            if self.indexes > 1 or is_of_index(byte_range):
+                if self.indexes == 2:
+                    came_back.set()
+                    await asyncio.sleep(0.05)
+                return await super().get(key, prototype, byte_range)
+            self.ranges += 1
+            if self.ranges == 1:
+                return await other.get(key, prototype, byte_range)
+            await came_back.wait()
+            return None
+
+    came_back = asyncio.Event()
+    store, other = Passing(), Spy()
+    with zarr.config.set({"array.sharding_coalesce_max_gap_bytes": 0}):
+        array = make(store, "end")
+        store.held["c/0/0"], other.held["c/0/0"] = stored("end", 1, 2)
+        assert_same(array[WINDOW], version(1)[WINDOW])
+    assert store.ranges > 1
 
 
 def test_ranges_that_a_store_refuses() -> None:

@@ -26,6 +26,7 @@ zarrs_crc32c_folding_init()
 
 
 cdef Extend _extend_by(str instructions):
+    # One of `all_instructions`.
     if instructions == "software":
         return zarrs_crc32c_software
     return zarrs_crc32c_folding if instructions == "avx512" else zarrs_crc32c_hardware

@@ -22,9 +22,8 @@ from zarrs.copying._memory import Limit, show_memory
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from zarrs._grid import Coordinates
+    from zarrs._grid import Box, Coordinates
 
-Box = tuple[slice, ...]
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 Sizes = tuple[Any, ...]  # of the chunks along every axis: one for all of them, or that of each
 

@@ -22,11 +22,12 @@ from zarrs._array import Array, with_pipeline
 from zarrs._config import read_concurrency
 from zarrs._grid import place_of
 from zarrs._run import run_coroutine
-from zarrs.copying._regions import Box, axes_of
+from zarrs.copying._regions import axes_of
 
 if TYPE_CHECKING:
     from zarr.core.array import AsyncArray
 
+    from zarrs._grid import Box
     from zarrs.pipeline import ZarrsCodecPipeline
 
 

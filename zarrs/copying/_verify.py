@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zarrs.copying._regions import Box
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from zarrs._grid import Box
     from zarrs.copying._transfer import Pair
 
 PIECE = 2**20  # bytes that are compared in one go

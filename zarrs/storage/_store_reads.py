@@ -172,7 +172,7 @@ class StoreReads:
             return False
         if index is None or _checksum(index) != before:
             self._suspects.discard(task)
-        elif once_more and task not in self._suspects and self._open.get(task) is not None:
+        elif once_more and task not in self._suspects:
             self._suspects.add(task)
         else:
             return False
