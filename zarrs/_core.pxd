@@ -107,6 +107,10 @@ ctypedef uint32_t (*ExtendFn)(
     const Params* params, uint32_t sum, const uint8_t* src, size_t n) noexcept nogil
 
 
+# The checksum of data in two pieces, from that of each and the size of the second.
+ctypedef uint32_t (*CombineFn)(uint32_t first, uint32_t second, size_t n) noexcept nogil
+
+
 cdef enum CodecKind:
     TRANSFORM = 0  # anything that has `decode`, `encode` and `bound`
     CHECKSUM = 1  # the input with a little-endian checksum; see `_checksum_stage.pxd`
@@ -132,6 +136,7 @@ cdef struct Codec:
     ExtendFn extend  # a CHECKSUM's, which needs nothing else
     uint32_t first  # the checksum of no bytes
     bint piecewise  # whether `extend` may be called piece by piece
+    CombineFn combine  # NULL: pieces are only read one after the other
 
 
 cpdef enum:

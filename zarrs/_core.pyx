@@ -100,6 +100,13 @@ cdef class NativeChain:
         return self.spec.is_raw or self.spec.is_blosc
 
     @property
+    def supports_shared_decode(self) -> bool:
+        """Whether several threads can decode one chunk."""
+        return self.supports_partial_decode or (
+            self.spec.is_checked_raw and self.spec.stages[0].codec.combine != NULL
+        )
+
+    @property
     def has_prefix(self) -> bool:
         """Whether decoding can stop early."""
         return self.spec.has_prefix

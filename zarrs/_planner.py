@@ -277,6 +277,8 @@ def _same(a: Any, b: Any) -> bool:
 def _can_be_shared(chain: Chain) -> bool:
     # Whether threads can share a chunk, or an inner chunk, when it is read.
     reader = chain.reader
+    if reader.shard is None:
+        return reader.supports_shared_decode
     while reader.shard is not None:
         reader = reader.shard.chain
     return reader.supports_partial_decode

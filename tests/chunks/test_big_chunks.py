@@ -17,6 +17,7 @@ from numcodecs import Zstd
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
 
 import zarrs
+from zarrs.runtime import _threads
 
 pytestmark = pytest.mark.usefixtures("access")
 
@@ -44,6 +45,11 @@ CHAINS: dict[str, dict[str, Any]] = {
         "filters": [TransposeCodec(order=(2, 0, 1))],
         "serializer": BytesCodec(endian="big"),
         "compressors": [BloscCodec(cname="zstd", clevel=1, typesize=4)],
+    },
+    "turned-crc32c": {
+        "filters": [TransposeCodec(order=(2, 0, 1))],
+        "serializer": BytesCodec(endian="big"),
+        "compressors": [Crc32cCodec()],
     },
     "turned-raw": {"filters": [TransposeCodec(order=(1, 2, 0))], "compressors": None},
 }
@@ -113,11 +119,55 @@ def test_checksums_of_what_is_not_selected(native: None, tmp_path: Path, place: 
     encoded = bytearray(file.read_bytes())
     encoded[place] ^= 4
     file.write_bytes(encoded)
-    for selection in ((50, 60, 70), (..., 5)):
+    for selection in ((50, 60, 70), (..., 5), ...):
         with pytest.raises(zarrs.ChunkError, match="checksum"):
             array[selection]
     with zarr.config.set({"codec_pipeline.validate_checksums": False}):
         assert_same(ours_open(tmp_path)[50, 60, 70], data[50, 60, 70])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("in_memory", [False, True])
+@pytest.mark.parametrize("endian", ["little", "big"])
+def test_slices_with_a_checksum(
+    native: None, tmp_path: Path, threads: int, in_memory: bool, endian: Any
+) -> None:
+    """Threads share a chunk whose checksum is of all of it: its slices' are joined."""
+    with zarr.config.set({"threading.max_workers": threads}):
+        array = zarr.create_array(
+            {} if in_memory else tmp_path,
+            shape=SHAPE,
+            chunks=SHAPE,
+            dtype="<f4",
+            serializer=BytesCodec(endian=endian),
+            compressors=[Crc32cCodec()],
+        )
+        array[...] = data = _data("<f4")
+        for selection in SELECTIONS:
+            assert_same(array[selection], data[selection], str(selection))
+
+
+@pytest.mark.parametrize(
+    ("name", "threads"), [("raw", 3), ("crc32c", 3), ("blosc", 3), ("zstd", 1)]
+)
+def test_threads_for_one_chunk(
+    native: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, threads: int
+) -> None:
+    """Raw, with or without a checksum, or in Blosc's blocks; everything else has one."""
+    monkeypatch.setattr("zarrs._config.available_cpus", lambda: 64)
+    with zarr.config.set({"threading.max_workers": 3}):
+        array = zarr.create_array(tmp_path, shape=SHAPE, chunks=SHAPE, dtype="<f4", **CHAINS[name])
+        array[...] = _data("<f4")
+    claimed: list[int] = []
+    claim = _threads.claim
+
+    def recording(wanted: int, limit: int) -> int:
+        claimed.append(wanted)
+        return claim(wanted, limit)
+
+    monkeypatch.setattr(_threads, "claim", recording)
+    assert_same(array[:90], _data("<f4")[:90])
+    assert claimed == [threads]
 
 
 def test_blosc_written_by_several_threads(native: None, tmp_path: Path) -> None:

@@ -108,6 +108,12 @@ def test_the_environment_is_left_alone() -> None:
     assert out.stdout == "True\n", out.stderr
 
 
+@given(first=st.binary(max_size=5000), second=st.binary(max_size=5000))
+def test_crc32c_of_two_pieces(first: bytes, second: bytes) -> None:
+    joined = _crc32c.combine(google_crc32c.value(first), google_crc32c.value(second), len(second))
+    assert joined == google_crc32c.value(first + second)
+
+
 each_instructions = pytest.mark.parametrize("instructions", _crc32c.all_instructions())
 
 

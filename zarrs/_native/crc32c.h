@@ -23,6 +23,30 @@ static inline uint32_t zarrs_crc32c_zero_bit(uint32_t crc)
     return (crc >> 1) ^ (ZARRS_CRC32C_POLYNOMIAL & (0u - (crc & 1u)));
 }
 
+/* The product of two polynomials modulo P. */
+static inline uint32_t zarrs_crc32c_multiply(uint32_t a, uint32_t b)
+{
+    uint32_t product = 0;
+    for (uint32_t bit = 0x80000000u; bit; bit >>= 1) {
+        if (a & bit)
+            product ^= b;
+        b = zarrs_crc32c_zero_bit(b);
+    }
+    return product;
+}
+
+/* The checksum of data in two pieces, from that of each; n bytes are in the second. */
+static uint32_t zarrs_crc32c_combine(uint32_t first, uint32_t second, size_t n)
+{
+    uint32_t power = 0x00800000u; /* x^8, then x^16, x^32, ... */
+    for (; n; n >>= 1) {
+        if (n & 1)
+            first = zarrs_crc32c_multiply(first, power);
+        power = zarrs_crc32c_multiply(power, power);
+    }
+    return first ^ second;
+}
+
 /* Called once, when the module is imported. */
 static void zarrs_crc32c_init(void)
 {

@@ -6,6 +6,7 @@
 ``_read.pyx``          what is needed of one chunk, in the cheapest way
 ``_write.pyx``         one chunk, merged and encoded
 ``_partial.pyx``       parts of raw and of Blosc chunks
+``_checked.pyx``       raw chunks with a checksum, in slices
 ``_pieces.pyx``        big chunks in pieces that threads share
 ====================== ==================================================================
 

@@ -1,6 +1,6 @@
 """Reading of parts of chunks whose format can be entered anywhere; see ``_partial.pyx``."""
 
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from zarrs._core cimport (
     Box,
@@ -30,11 +30,12 @@ cdef struct Source:
     Py_ssize_t n_pieces  # 0: done in one go
     Py_ssize_t left  # pieces that have not been done yet
     int axis  # raw chunks are cut along this axis of the box ...
-    Py_ssize_t group  # ... into groups: rows or Blosc blocks a group
+    Py_ssize_t group  # ... into groups: rows, Blosc blocks, or bytes of a slice
     uint8_t* head
     Py_ssize_t head_size
     BlockIndex index
     Extent* extents
+    uint32_t* checksums  # of slices
 
 
 cdef Status read_raw(
@@ -46,10 +47,6 @@ cdef Status read_raw_scattered(
 
 cdef Status read_blosc_scattered(
     Source* source, const ChainSpec* chain, const Item* item, Workspace* space) noexcept nogil
-
-cdef Status read_verified(
-    const Input* source, const ChainSpec* chain, const Item* item, const Region* region,
-    Workspace* space) noexcept nogil
 
 cdef void close_source(Source* source) noexcept nogil
 

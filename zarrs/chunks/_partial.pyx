@@ -4,12 +4,11 @@ Of a raw chunk only the bytes that are needed are read, of a Blosc chunk only th
 be cut into pieces that different threads take.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
 from zarrs._core cimport (
-    CHECKSUM_SIZE,
     NO_MEMORY,
     OK,
     THE_FILE,
@@ -40,7 +39,6 @@ from zarrs.codecs._blosc_format cimport (
     read_extents,
     read_header,
 )
-from zarrs.codecs._checksum_stage cimport compare_checksum
 from zarrs.codecs._chunk cimport check_size
 from zarrs.filesystem._files cimport close_input, read_input, view_input
 from zarrs.runtime._workspace cimport reserve
@@ -175,49 +173,16 @@ cdef Status read_blosc_scattered(
     return status
 
 
-cdef Status read_verified(
-    const Input* source, const ChainSpec* chain, const Item* item, const Region* region,
-    Workspace* space,
-) noexcept nogil:
-    """Read a little of a chunk that is raw but for a checksum, which needs all of its bytes.
-
-    They pass through a small buffer that stays in the cache; the chunk is nowhere as a whole.
-    """
-    cdef const Stage* stage = &chain.stages[0]
-    cdef Py_ssize_t step = max(<Py_ssize_t> 1, PIECE // item.size) * item.size
-    cdef Py_ssize_t low = 0
-    cdef Py_ssize_t high
-    cdef const uint8_t* piece = NULL
-    cdef uint32_t checksum = stage.codec.first
-    cdef Status status
-    space.failure.stage = 0
-    status = check_size(region.nbytes + CHECKSUM_SIZE, source.size, &space.failure)
-    while low < region.nbytes and status == OK:
-        high = min(low + step, <Py_ssize_t> region.nbytes)
-        space.failure.stage = THE_FILE
-        status = view_input(source, high - low, low, &space.chunk, &piece, &space.failure)
-        if status == OK:
-            checksum = stage.codec.extend(&stage.params, checksum, piece, high - low)
-            copy_window(&region.box, item, region.offset, <const char*> piece, low, high,
-                        region.data)
-        low = high
-    if status == OK:
-        status = view_input(source, CHECKSUM_SIZE, region.nbytes, &space.chunk, &piece,
-                            &space.failure)
-    if status == OK:
-        space.failure.stage = 0
-        status = compare_checksum(checksum, piece, &space.failure)
-    return status
-
-
 cdef void close_source(Source* source) noexcept nogil:
     """Close an open chunk and forget about its blocks."""
     if source.owns_input:
         close_input(&source.input)
     free(source.head)
     free(source.extents)
+    free(source.checksums)
     source.head = NULL
     source.extents = NULL
+    source.checksums = NULL
 
 
 cdef Status open_blosc(Source* source, int64_t nbytes, Failure* failure) noexcept nogil:

@@ -1,8 +1,9 @@
 """Reading of big chunks in pieces that threads share.
 
-Chunks whose format can be entered anywhere (raw bytes, Blosc blocks) are taken apart, and the
-pieces run in a loop of their own, in the order of the memory they go to: pieces of neighbouring
-chunks fill the same pages of the result while these are hot.
+Chunks whose format can be entered anywhere (raw bytes, Blosc blocks), and raw chunks with a
+checksum that can be joined from those of slices, are taken apart, and the pieces run in a loop of
+their own, in the order of the memory they go to: pieces of neighbouring chunks fill the same pages
+of the result while these are hot.
 """
 
 from libc.stdlib cimport free, malloc, qsort
@@ -19,6 +20,7 @@ from zarrs._core cimport (
     Team,
     Workspace,
 )
+from zarrs.chunks._checked cimport cut_checked, run_checked_slice, verify_slices
 from zarrs.chunks._partial cimport (
     Source,
     blosc_window,
@@ -30,6 +32,7 @@ from zarrs.chunks._partial cimport (
     run_raw_piece,
     wants_blosc_piece,
 )
+from zarrs.chunks._read cimport read_region
 from zarrs.codecs._chunk cimport check_size, check_stored
 from zarrs.runtime._failures cimport begin_failure, is_cancelled, record_failure
 from zarrs.runtime._loop cimport run_loop
@@ -57,6 +60,9 @@ cdef Status open_source(
         status = check_size(source.region.nbytes + chain.tail, source.input.size, failure)
         if status == OK:
             source.n_pieces = source.left = cut_raw(source, &source.region.box)
+    elif chain.is_checked_raw:
+        status = cut_checked(source, &tasks.layout.item, failure)
+        source.left = source.n_pieces
     else:
         status = open_blosc(source, source.region.nbytes, failure)
         if status == OK:
@@ -73,6 +79,13 @@ cdef struct Pieces:
     Piece* items
 
 
+cdef inline Failure* _begin(const Source* source, Workspace* space) noexcept nogil:
+    cdef Failure* failure = begin_failure(space)
+    failure.depth = source.depth
+    failure.inner = source.inner
+    return failure
+
+
 cdef void _read_piece(void* context, Py_ssize_t k, Workspace* space) noexcept nogil:
     cdef Tasks* tasks = (<Pieces*> context).tasks
     cdef const ChainSpec* chain = (<Pieces*> context).chain
@@ -81,18 +94,26 @@ cdef void _read_piece(void* context, Py_ssize_t k, Workspace* space) noexcept no
     cdef const Item* item = &tasks.layout.item
     cdef Failure* failure
     if not is_cancelled(tasks, source.task):
-        failure = begin_failure(space)
-        failure.depth = source.depth
-        failure.inner = source.inner
+        failure = _begin(source, space)
         if chain.is_raw:
             failure.status = run_raw_piece(source, piece.number, item, &source.region, space)
-        else:
+        elif chain.is_blosc:
             failure.status = run_blosc_piece(source, piece.number, chain, item, &source.region,
                                              space)
+        elif source.n_pieces == 1:
+            failure.status = read_region(&source.input, chain, item, &source.region, space)
+        else:
+            failure.status = run_checked_slice(source, piece.number, chain, item, space)
         if failure.status != OK:
             record_failure(tasks, source.task, failure)
-    if zarrs_countdown(&source.left) == 0:
-        close_source(source)
+    if zarrs_countdown(&source.left) > 0:
+        return
+    if chain.is_checked_raw and source.n_pieces > 1 and not is_cancelled(tasks, source.task):
+        failure = _begin(source, space)
+        failure.status = verify_slices(source, chain, space)
+        if failure.status != OK:
+            record_failure(tasks, source.task, failure)
+    close_source(source)
 
 
 cdef int _by_destination(const void* a, const void* b) noexcept nogil:
@@ -113,6 +134,8 @@ cdef Py_ssize_t _collect_pieces(
             row = number * source.group
             start = row * region.box.dst_stride[source.axis] if (
                 source.axis < region.box.ndim) else 0
+        elif chain.is_checked_raw:
+            start = 0
         else:
             if not wants_blosc_piece(source, number, item, region):
                 source.left -= 1

@@ -21,6 +21,7 @@ from zarrs._core cimport (
 )
 from zarrs.arrays._copy cimport copy_out, fill_out, is_one_run, swap_run
 from zarrs.arrays._strings cimport fill_strings, unpack_strings
+from zarrs.chunks._checked cimport read_checked, wants_read_checked
 from zarrs.chunks._partial cimport (
     PIECE,
     Source,
@@ -30,7 +31,6 @@ from zarrs.chunks._partial cimport (
     read_blosc_scattered,
     read_raw,
     read_raw_scattered,
-    read_verified,
     run_blosc_piece,
     wants_blosc_piece,
 )
@@ -38,15 +38,6 @@ from zarrs.codecs._chunk cimport check_size, check_stored, decode_chunk, decode_
 
 cdef enum:
     MIN_SAVED = 64 * 1024  # decoded bytes for whose sake a stream is stopped early
-
-
-cdef inline bint _is_little(const Region* region, const Item* item) noexcept nogil:
-    # Whether a box is so small a part of its chunk that it matters little how it is copied.
-    cdef int64_t selected = item.size
-    cdef int k
-    for k in range(region.box.ndim):
-        selected *= region.box.count[k]
-    return not region.is_scattered and 8 * selected <= region.nbytes
 
 
 cdef Status _read_blocks(
@@ -113,8 +104,8 @@ cdef Status read_region(
         status = _read_blocks(source, chain, item, region, space, &done)
         if done:
             return status
-    if chain.is_checked_raw and region.nbytes > PIECE and _is_little(region, item):
-        return read_verified(source, chain, item, region, space)
+    if wants_read_checked(chain, item, region):
+        return read_checked(source, chain, item, region, space)
     # A stream that can be stopped may be decoded more slowly than one that is decoded in one go.
     if chain.has_prefix and region.nbytes - region.high >= max(
         MIN_SAVED, region.nbytes // chain.stages[0].codec.feed_pays

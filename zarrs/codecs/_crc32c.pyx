@@ -12,6 +12,7 @@ cdef extern from "_native/crc32c.h" nogil:
     bint zarrs_crc32c_has_hardware()
     uint32_t zarrs_crc32c_hardware(uint32_t crc, const uint8_t* p, size_t n)
     uint32_t zarrs_crc32c_software(uint32_t crc, const uint8_t* p, size_t n)
+    uint32_t zarrs_crc32c_combine(uint32_t first, uint32_t second, size_t n)
 
 cdef extern from "_native/crc32c_folding.h" nogil:
     void zarrs_crc32c_folding_init()
@@ -62,7 +63,13 @@ _codec.name = b"crc32c"
 _codec.kind = CHECKSUM
 _codec.extend = extend
 _codec.piecewise = True
+_codec.combine = zarrs_crc32c_combine
 register_codec(&_codec)
+
+
+def combine(first: int, second: int, n: int) -> int:
+    """CRC-32C of two pieces of data from that of each; ``n`` is the size of the second."""
+    return zarrs_crc32c_combine(first, second, n)
 
 
 def checksum(data: bytes, instructions: str) -> int:

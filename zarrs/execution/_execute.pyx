@@ -35,6 +35,17 @@ def open_shard(Plan plan, NativeChain chain, Py_ssize_t task, object index) -> o
     return open_fetched(plan, &chain.spec, task, index)
 
 
+cdef bint _can_split(Plan plan, NativeChain chain, int threads):
+    # Whether chunks are big enough to be taken apart. Those with a checksum are read as a whole in
+    # any case, so that it only pays if there are fewer of them than threads.
+    if chain.supports_partial_decode:
+        return plan.touched_bytes >= plan.n_tasks * MIN_SPLIT
+    return (
+        chain.supports_shared_decode and plan.n_tasks < threads
+        and plan.chunk_bytes >= 2 * plan.n_tasks * MIN_SPLIT
+    )
+
+
 def read(
     Plan plan, NativeChain chain, Layout layout, int threads, list fetched=None, list parts=None,
     call=None, bint only_kept=False,
@@ -65,9 +76,8 @@ def read(
             read_shards(tasks, &workspaces.team)
         elif tasks.n > 0:
             read_chunks(tasks, &workspaces.team,
-                        plan.is_simple and chain.supports_partial_decode
-                        and not can_keep(tasks, tasks.items[0].nbytes)
-                        and plan.touched_bytes >= plan.n_tasks * MIN_SPLIT)
+                        plan.is_simple and not can_keep(tasks, tasks.items[0].nbytes)
+                        and _can_split(plan, chain, threads))
         if parts:
             read_parts(tasks, parts, &workspaces.team)
     finally:
