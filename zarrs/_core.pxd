@@ -143,6 +143,8 @@ cpdef enum:
     # Python refuses what has more.
     MAX_STAGES = 16
     MAX_SEGMENTS = 64
+    # Bytes of a raw chunk with a checksum that are worth another thread.
+    MIN_SHARE = 2 * 1024 * 1024
 
 cdef enum:
     MAX_CODECS = 32

@@ -7,6 +7,7 @@ from typing_extensions import disjoint_base
 
 MAX_SEGMENTS: int
 MAX_STAGES: int
+MIN_SHARE: int
 NUMBER_TYPES: tuple[str, ...]
 
 class Status(IntEnum):

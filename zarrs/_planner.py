@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zarrs._config import NEVER
+from zarrs._core import MIN_SHARE
 from zarrs._layout import make_layout
 from zarrs.codecs._chain import Chain, make_chain
 from zarrs.codecs._python_stages import Call
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from zarr.core.codec_pipeline import BatchedCodecPipeline
 
     from zarrs._config import Options
-    from zarrs._core import Layout
+    from zarrs._core import Layout, NativeChain
 
 BatchInfo = list[tuple[Any, "ArraySpec", Any, Any, bool]]  # what zarr hands a pipeline
 ChunkShape = tuple[tuple[int, ...], int]
@@ -137,7 +138,6 @@ class Planner:
         """Return the job that runs a plan of a read; `spec` is that of some chunk."""
         plan.configure(self.settings(spec, in_memory=plan.in_memory, reading=True))
         size = plan.bytes_to_decode(chain.reader)
-        units = plan.n_units + (size // PIECE if _can_be_shared(chain) else 0)
         return Job(
             plan=plan,
             chain=chain,
@@ -145,7 +145,7 @@ class Planner:
             prototype=spec.prototype,
             store=store,
             call=_call_of(chain, spec),
-            threads=self._useful_threads(plan, size, units),
+            threads=self._useful_threads(plan, size, _units(plan, chain.reader, size)),
             size=size,
             writing=False,
         )
@@ -274,11 +274,10 @@ def _same(a: Any, b: Any) -> bool:
     return a is b or (np.asarray(a).tobytes() == np.asarray(b).tobytes())
 
 
-def _can_be_shared(chain: Chain) -> bool:
-    # Whether threads can share a chunk, or an inner chunk, when it is read.
-    reader = chain.reader
-    if reader.shard is None:
-        return reader.supports_shared_decode
+def _units(plan: Plan, reader: NativeChain, size: int) -> int:
+    # How many parts of a read threads can do; they can share raw chunks and Blosc's blocks.
+    if reader.shard is None and not reader.supports_partial_decode:
+        return max(plan.n_units, size // MIN_SHARE if reader.supports_shared_decode else 0)
     while reader.shard is not None:
         reader = reader.shard.chain
-    return reader.supports_partial_decode
+    return plan.n_units + (size // PIECE if reader.supports_partial_decode else 0)

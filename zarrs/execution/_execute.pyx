@@ -3,7 +3,7 @@
 import os
 
 from zarrs.caching._chunk_cache cimport can_keep
-from zarrs._core cimport MIN_SPLIT, NativeChain, Layout, Tasks, WriteOptions
+from zarrs._core cimport MIN_SHARE, MIN_SPLIT, NativeChain, Layout, Tasks, WriteOptions
 from zarrs.chunks._read_chunks cimport read_chunks
 from zarrs.chunks._write_chunks cimport write_chunks
 from zarrs.filesystem._sync cimport sync_directories
@@ -42,7 +42,7 @@ cdef bint _can_split(Plan plan, NativeChain chain, int threads):
         return plan.touched_bytes >= plan.n_tasks * MIN_SPLIT
     return (
         chain.supports_shared_decode and plan.n_tasks < threads
-        and plan.chunk_bytes >= 2 * plan.n_tasks * MIN_SPLIT
+        and plan.chunk_bytes >= 2 * plan.n_tasks * MIN_SHARE
     )
 
 
